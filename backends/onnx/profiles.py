@@ -1,0 +1,76 @@
+"""What each runtime that reads the ONNX file fuses into integer kernels, as quantization policies.
+
+The sets of operators are what the runtime was seen to fuse: onnxruntime by loading QDQ models of one operator
+(`benchmarks/fusion_table.py` prints that table), the others by their documentation.
+"""
+
+from __future__ import annotations
+
+from irc.target import IntegerFormat, QuantPolicy, Target
+
+_U8 = IntegerFormat(bits=8, signed=False, symmetric=False)
+_S8 = IntegerFormat(bits=8, signed=True, symmetric=True)
+_S8_ASYMMETRIC = IntegerFormat(bits=8, signed=True, symmetric=False)
+
+_MOVEMENT = frozenset(
+    "DepthToSpace Expand Flatten Gather Identity MaxPool Reshape Slice Split Squeeze Tile Transpose Unsqueeze".split()
+)
+_ACTIVATIONS = frozenset({"Relu", "Clip"})
+
+# onnxruntime 1.32, CPU: Pad, Sub, Div, linear Resize, ReduceMean, HardSwish, Gelu and LayerNormalization stay float;
+# there is no integer ConvTranspose; Softmax has an integer kernel that costs more accuracy than it saves time
+_ONNXRUNTIME = (
+    _MOVEMENT
+    | _ACTIVATIONS
+    | frozenset("Add AveragePool Concat Conv Gemm GlobalAveragePool LeakyRelu MatMul Mul ReduceMax Resize Sigmoid".split())
+)
+_TENSORRT = _MOVEMENT | _ACTIVATIONS | frozenset("Add AveragePool Concat Conv ConvTranspose Gemm GlobalAveragePool MatMul".split())
+_OPENVINO = (
+    _MOVEMENT
+    | _ACTIVATIONS
+    | frozenset("Add AveragePool Concat Conv ConvTranspose Gemm GlobalAveragePool MatMul Mul ReduceMax Resize".split())
+)
+_QNN = _OPENVINO | frozenset("HardSwish Pad Sigmoid Softmax SpaceToDepth Sub Div Tanh".split())
+
+TARGETS = {
+    t.name: t
+    for t in (
+        Target(
+            "onnx",
+            "onnx",
+            "ONNX for onnxruntime on x86: uint8 activations, int8 weights",
+            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_ONNXRUNTIME),
+        ),
+        Target(
+            "onnx:arm",
+            "onnx",
+            "ONNX for onnxruntime on ARM: int8 activations, int8 weights",
+            QuantPolicy(activation=_S8_ASYMMETRIC, weight=_S8, integer_ops=_ONNXRUNTIME),
+        ),
+        Target(
+            "onnx:tensorrt",
+            "onnx",
+            "ONNX for TensorRT: int8 with zero points 0, one scale through a Concat, residual Adds fused",
+            QuantPolicy(
+                activation=_S8,
+                weight=_S8,
+                integer_ops=_TENSORRT,
+                concat_shares_scale=True,
+                residual_skip_only=True,
+                float_bias=True,
+            ),
+        ),
+        Target(
+            "onnx:openvino",
+            "onnx",
+            "ONNX for OpenVINO: uint8 activations, int8 weights",
+            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_OPENVINO),
+        ),
+        Target(
+            "onnx:qnn",
+            "onnx",
+            "ONNX for Qualcomm QNN: uint8 activations, complete quantized node units",
+            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_QNN, gemm_output_float=False),
+        ),
+    )
+}

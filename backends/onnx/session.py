@@ -1,0 +1,35 @@
+"""onnxruntime sessions, made the same way everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime as ort
+
+from irc.errors import ExecutionError
+
+
+def make_session(model: bytes | Path, *, threads: int = 0, optimized: Path | None = None) -> ort.InferenceSession:
+    """A CPU session.
+
+    Parameters
+    ----------
+    model : a serialized model, or the path of a file (which may have external data)
+    threads : threads within an operator; 0 lets onnxruntime choose
+    optimized : where to write the graph that onnxruntime made of the model
+
+    Raises
+    ------
+    ExecutionError : onnxruntime refuses the model.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+    try:
+        return ort.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise ExecutionError(f"onnxruntime refuses the model: {str(error).strip().splitlines()[0]}") from None

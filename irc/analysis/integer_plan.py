@@ -1,0 +1,155 @@
+"""Which nodes a target will run as integer: the part of quantization that is decided before any scale is known.
+
+    contraction  integer, if data is float32 and weight and bias are constants (or, for MatMul, both sides data)
+    arithmetic   integer, if an integer node feeds it and an integer node or an output of the graph reads it
+    movement     integer, if an integer node feeds it and an integer node or an output reads it
+    activation   integer, if it is the only reader of an integer contraction or arithmetic node (it is absorbed)
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from irc.graph import Graph, Node, Value
+from irc.op import QuantKind
+from irc.ops.fake_quant import FakeQuant
+from irc.target import QuantPolicy
+from irc.types import DType
+
+
+@dataclass
+class IntegerPlan:
+    """The integer nodes in topological order, and why each other candidate is none."""
+
+    integer: dict[Node, None] = field(default_factory=dict)
+    declined: dict[Node, str] = field(default_factory=dict)
+
+
+def plan_integer(graph: Graph, policy: QuantPolicy, skip: Sequence[str] = ()) -> IntegerPlan:
+    """The plan for the whole nest.
+
+    skip : patterns (as in file names) of node names and layers that stay float
+    """
+    plan = IntegerPlan()
+    for node in graph.walk():
+        reason = _refusal(node, policy, skip)
+        if reason is None:
+            plan.integer[node] = None
+        elif node.op.quant.kind is QuantKind.CONTRACTION:
+            plan.declined[node] = reason
+    _settle(plan)
+    return plan
+
+
+def data_inputs(node: Node) -> list[int]:
+    """Indices of the inputs that are activations (constants among them too)."""
+    quant = node.op.quant
+    if quant.kind is QuantKind.CONTRACTION:
+        weight = node.input(quant.weight) if quant.weight is not None else None
+        both = node.op.name == "MatMul" and weight is not None and _source(weight).data is None
+        return [0, 1] if both else [0]
+    if quant.variadic:
+        return [i for i, v in enumerate(node.inputs) if v is not None and i >= quant.data[0]]
+    return [i for i in quant.data if node.input(i) is not None]
+
+
+def weight_input(node: Node) -> int | None:
+    """Index of the weight of a contraction, None where both sides are data."""
+    weight = node.op.quant.weight
+    return None if weight is None or weight in data_inputs(node) else weight
+
+
+def _source(value: Value) -> Value:
+    """The value behind a FakeQuant, if one made it."""
+    made = value.producer
+    if made is not None and isinstance(made.op, FakeQuant):
+        source = made.input(0)
+        assert source is not None
+        return source
+    return value
+
+
+def _refusal(node: Node, policy: QuantPolicy, skip: Sequence[str]) -> str | None:
+    """Why the node cannot be integer whatever stands around it; None if it can."""
+    if not policy.runs_integer(node.op):
+        return "the target has no integer kernel for it"
+    if any(fnmatch.fnmatch(node.name, p) or fnmatch.fnmatch(node.origin.layer, p) for p in skip):
+        return "it is on the list of layers to leave float"
+    for index in data_inputs(node):
+        value = node.input(index)
+        type = value.tensor_type if value is not None else None
+        if type is None or type.dtype is not DType.F32:
+            return f"input {index} is {type or 'of unknown type'}, not float32"
+    if node.op.name == "Resize" and getattr(node.op, "mode", "") != "nearest":
+        return "only nearest Resize moves elements without computing"
+    if node.op.quant.kind is QuantKind.CONTRACTION:
+        return _contraction_refusal(node)
+    return None
+
+
+def _contraction_refusal(node: Node) -> str | None:
+    quant = node.op.quant
+    weight = weight_input(node)
+    if weight is not None:
+        value = node.input(weight)
+        if value is None or _source(value).data is None:
+            return "its weight is not a constant"
+    bias = node.input(quant.bias) if quant.bias is not None else None
+    if bias is not None and bias.data is None:
+        return "its bias is not a constant"
+    op = node.op
+    if getattr(op, "alpha", 1.0) != 1.0 or (bias is not None and getattr(op, "beta", 1.0) != 1.0):
+        return "alpha and beta of an integer Gemm must be 1"
+    if getattr(op, "transA", 0):
+        return "an integer Gemm cannot transpose its data"
+    return None
+
+
+def _settle(plan: IntegerPlan) -> None:
+    """Drop the nodes that nothing integer feeds or reads, again and again until all that stay hold each other up."""
+    changed = True
+    while changed:
+        changed = False
+        for forward in (True, False):
+            for node in list(plan.integer) if forward else list(reversed(plan.integer)):
+                kind = node.op.quant.kind
+                if kind is QuantKind.CONTRACTION:
+                    continue
+                if not (_fed(node, plan) if forward else _read(node, plan)):
+                    del plan.integer[node]
+                    changed = True
+
+
+def producer(value: Value | None) -> Node | None:
+    """The node behind a value, FakeQuants looked through."""
+    return None if value is None else _source(value).producer
+
+
+def _fed(node: Node, plan: IntegerPlan) -> bool:
+    makers = [producer(node.input(i)) for i in data_inputs(node)]
+    if node.op.quant.kind is QuantKind.ACTIVATION:
+        return makers[0] in plan.integer and absorbed(node)
+    return any(m in plan.integer for m in makers)
+
+
+def _read(node: Node, plan: IntegerPlan) -> bool:
+    return any(v.is_output or any(_reads_integer(u, v, plan) for u in v.users) for v in node.outputs)
+
+
+def _reads_integer(user: Node, value: Value, plan: IntegerPlan) -> bool:
+    if isinstance(user.op, FakeQuant):
+        return any(u in plan.integer for u in user.output.users) or user.output.is_output
+    return user in plan.integer
+
+
+def absorbed(node: Node) -> bool:
+    """Whether an activation can be part of its producer's requantization: nobody else sees the value before it."""
+    value = node.input(0)
+    made = producer(value)
+    if value is None or made is None or len(value.uses) != 1:
+        return False
+    if made.op.quant.kind not in (QuantKind.CONTRACTION, QuantKind.ARITHMETIC):
+        return False
+    return all(v is None or v.is_constant for v in node.inputs[1:])

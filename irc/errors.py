@@ -1,0 +1,43 @@
+"""The errors irc raises: every one is an `IrcError` whose text names the thing and the way out."""
+
+from __future__ import annotations
+
+
+class IrcError(Exception):
+    """Base of all errors that irc raises on purpose; the command line prints it as one line and exits with 2."""
+
+
+class ModelError(IrcError):
+    """A model cannot be read: truncated, cyclic, missing data, or unsafe."""
+
+
+class GraphError(IrcError):
+    """An edit would break the graph: the value or node is not where the caller says it is."""
+
+
+class VerifyError(IrcError):
+    """A graph breaks a rule of the IR; the text names the node, the value and the rule."""
+
+
+class TextError(IrcError):
+    """Text of the IR or of a pipeline cannot be parsed; the text names line and column."""
+
+
+class PassError(IrcError):
+    """A pass failed, changed the numbers more than it may, or stands in the wrong place."""
+
+
+class OptionError(IrcError):
+    """An unknown pass, target or option, or a value that the option does not take."""
+
+
+class DataError(IrcError):
+    """A sample does not fit the model: wrong name, shape or dtype, or no sample at all."""
+
+
+class ExecutionError(IrcError):
+    """A node could not be run; the text names the node and what its implementation said."""
+
+
+class OutputError(IrcError):
+    """The result cannot be written where it was asked for."""

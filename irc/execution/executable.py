@@ -1,0 +1,100 @@
+"""`Executable`: a graph that runs, is watched, and trains.
+
+    graph --Executable--> module (torch.fx.GraphModule) --write_back--> graph
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from irc.execution.convert import to_numpy, to_torch
+from irc.execution.lower import Lowered, lower
+from irc.execution.modules import IfModule
+from irc.graph import Graph, Value
+from irc.types import Array
+
+Observer = Callable[[Value, torch.Tensor], None]
+
+
+class Executable:
+    """A root graph, lowered once. Editing the graph afterwards does not change it; make another.
+
+    module : the `torch.fx.GraphModule`; it takes the inputs in order and returns a tuple of the outputs
+    trainable : its weights are parameters of their own, to be trained by ordinary PyTorch and written back
+    """
+
+    def __init__(self, graph: Graph, *, trainable: bool = False) -> None:
+        self.graph = graph
+        self.trainable = trainable
+        self._lowered = lower(graph, trainable=trainable)
+        self.module = self._lowered.module
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs by name (tensors; what torch cannot hold stays numpy), without gradients.
+
+        inputs : tensors or arrays by input name; an input that has a default may be left out
+        """
+        with torch.inference_mode():
+            made = self.module(*self._arguments(inputs))
+        return dict(zip(self.graph.output_names, made, strict=True))
+
+    def run_numpy(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """As `run`, in numpy."""
+        return {name: to_numpy(value) for name, value in self.run(inputs).items()}
+
+    def observe(self, inputs: Mapping[str, Any], values: Collection[Value], observer: Observer) -> dict[str, Any]:
+        """As `run`, calling `observer(value, tensor)` for each of `values` as soon as it is computed, bodies' too.
+
+        Only what the graph still needs is kept, so memory is that of an ordinary run.
+        """
+        with torch.inference_mode():
+            made = _Watcher(self._lowered, set(values), observer).run(*self._arguments(inputs))
+        return dict(zip(self.graph.output_names, made, strict=True))
+
+    def write_back(self) -> None:
+        """Put the module's weights into the graph's constants."""
+        for value, path in self._lowered.weights.items():
+            parent, _, leaf = path.rpartition(".")
+            held = getattr(self.module.get_submodule(parent), leaf)
+            if isinstance(held, nn.Parameter):
+                value.data = to_numpy(held).copy()
+
+    def _arguments(self, inputs: Mapping[str, Any]) -> list[Any]:
+        given = {**{v.name: data for v, data in self.graph.defaults.items()}, **inputs}
+        return [_as_argument(given[v.name]) for v in self.graph.inputs]
+
+
+def _as_argument(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_argument(v) for v in value]
+    return to_torch(value) if hasattr(value, "__array_interface__") else value
+
+
+class _Watcher(fx.Interpreter):
+    """Runs a lowered graph node by node and shows the wanted values."""
+
+    def __init__(self, lowered: Lowered, wanted: set[Value], observer: Observer) -> None:
+        super().__init__(lowered.module)
+        self.lowered = lowered
+        self.wanted = wanted
+        self.observer = observer
+        self.bodies = dict(lowered.bodies)
+
+    def run_node(self, n: fx.Node) -> Any:
+        made = super().run_node(n)
+        value = self.lowered.values.get(n.name)
+        if value in self.wanted and isinstance(made, torch.Tensor):
+            self.observer(value, made)
+        return made
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        module = self.fetch_attr(target)
+        if not isinstance(module, IfModule):
+            return module(*args, **kwargs)
+        key = "then_branch" if bool(args[0]) else "else_branch"
+        made = _Watcher(self.bodies[f"{target}.{key}"], self.wanted, self.observer).run(*args[1:])
+        return made[0] if module.outputs == 1 else made

@@ -1,0 +1,188 @@
+"""Lower a Graph to a `torch.fx.GraphModule`.
+
+    node      ->  call_module, one module a node, at the path of the node's name ("layer1.0.conv1")
+    constant  ->  get_attr, a parameter or buffer at the path of its name ("layer1.0.conv1.weight")
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from irc.execution.convert import to_torch
+from irc.execution.modules import IfModule, OnnxModule, OpModule
+from irc.graph import Graph, Node, Value
+from irc.ops.onnx_op import OnnxOp
+
+# inputs that are settings or statistics, not weights, although they are floats
+_NOT_TRAINED = {
+    ("BatchNormalization", 3),
+    ("BatchNormalization", 4),
+    ("Clip", 1),
+    ("Clip", 2),
+    ("Pad", 2),
+    ("Resize", 1),
+    ("Resize", 2),
+    ("QuantizeLinear", 1),
+    ("DequantizeLinear", 1),
+}
+
+
+@dataclass
+class Lowered:
+    """The module, and where in it the graph's values are.
+
+    weights : path of the parameter or buffer of each constant
+    values : the value that each fx node computes, by the fx node's name; one table per GraphModule (bodies have theirs)
+    """
+
+    module: fx.GraphModule
+    weights: dict[Value, str] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+    bodies: list[tuple[str, Lowered]] = field(default_factory=list)
+
+
+def lower(graph: Graph, *, trainable: bool = False, captures: Sequence[Value] = ()) -> Lowered:
+    """The graph as a GraphModule that takes its inputs (and then `captures`) and returns a tuple of its outputs.
+
+    trainable : weights are copies, as parameters that ask for gradients; otherwise buffers on the constants' own memory
+    """
+    return _Lowering(graph, trainable, captures).result
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, trainable: bool, captures: Sequence[Value]) -> None:
+        self.trainable = trainable
+        self.root = nn.Module()
+        self.fx = fx.Graph()
+        self.at: dict[Value, fx.Node] = {}
+        self.result = Lowered(fx.GraphModule({}, fx.Graph()))
+        for value in (*graph.inputs, *captures):
+            self._set(value, self.fx.placeholder(_identifier(value.name)))
+        used = [v for v in graph.constants if v.uses]
+        for node in graph:
+            self._node(node)
+        for value in used:
+            self._constant(value)
+        self.fx.output(tuple(self._get(v) for v in graph.outputs))
+        self._hoist_constants()
+        self.result.module = fx.GraphModule(self.root, self.fx)
+        self.result.module.eval()
+
+    def _set(self, value: Value, node: fx.Node) -> None:
+        self.at[value] = node
+        self.result.values[node.name] = value
+
+    def _get(self, value: Value | None) -> fx.Node | None:
+        if value is not None and value not in self.at and value.is_constant:
+            self._constant(value)
+        return None if value is None else self.at[value]
+
+    def _constant(self, value: Value) -> None:
+        if value in self.at:
+            return
+        assert value.data is not None
+        trained = self.trainable and is_trainable(value)
+        data: Any = to_torch(value.data, copy=trained)
+        if trained:
+            data = nn.Parameter(data)
+        path = _place(self.root, value.name, data)
+        self.result.weights[value] = path
+        self._set(value, self.fx.get_attr(path))
+
+    def _hoist_constants(self) -> None:
+        """Put the get_attr nodes first, where an fx reader expects them."""
+        first = next((n for n in self.fx.nodes if n.op not in ("placeholder", "get_attr")), None)
+        for node in list(self.fx.nodes):
+            if node.op == "get_attr" and first is not None:
+                first.prepend(node)
+
+    def _node(self, node: Node) -> None:
+        reads: list[Value | None] = list(node.inputs)
+        module: nn.Module
+        if isinstance(node.op, OnnxOp) and node.op.name == "If" and not node.op.domain:
+            module, reads = self._if(node)
+        elif isinstance(node.op, OnnxOp):
+            module = OnnxModule(node)
+            reads = list(module.node.reads)
+        else:
+            module = OpModule(node)
+        path = _place(self.root, node.name, module)
+        if isinstance(module, IfModule):
+            self._note_bodies(path)
+        call = self.fx.call_module(path, tuple(self._get(v) for v in reads))
+        if len(node.outputs) == 1:
+            self._set(node.output, call)
+            return
+        for value in node.outputs:
+            if not value.is_omitted:
+                self._set(value, self.fx.call_function(operator.getitem, (call, value.index)))
+
+    def _if(self, node: Node) -> tuple[IfModule, list[Value | None]]:
+        captures = node.captures()
+        branches = [
+            lower(node.bodies[key], trainable=self.trainable, captures=captures)
+            for key in ("then_branch", "else_branch")
+        ]
+        self._pending = branches
+        return IfModule(branches[0].module, branches[1].module, len(node.outputs)), [*node.inputs, *captures]
+
+    def _note_bodies(self, path: str) -> None:
+        for key, branch in zip(("then_branch", "else_branch"), self._pending, strict=True):
+            self.result.bodies.append((f"{path}.{key}", branch))
+            self.result.weights.update({v: f"{path}.{key}.{p}" for v, p in branch.weights.items()})
+
+
+def is_trainable(value: Value) -> bool:
+    """Whether a constant is a weight: a float tensor, not a scalar setting, and not a statistic."""
+    type = value.tensor_type
+    if type is None or type.dtype.text not in ("f16", "f32", "f64", "bf16"):
+        return False
+    uses = {(n.op.name, i) for n, i in value.uses if isinstance(n, Node)}
+    if ("FakeQuant", 1) in uses:
+        return True
+    return type.rank != 0 and not uses & _NOT_TRAINED
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W", "_", name) or "_"
+
+
+def _place(root: nn.Module, name: str, what: Any) -> str:
+    """Put a module, parameter, tensor or plain object into the tree at the path that `name` spells; the path taken."""
+    *folders, last = [_segment(s) for s in re.split(r"[./]+", name) if s] or ["_"]
+    module = root
+    for index, folder in enumerate(folders):
+        inner = getattr(module, folder, None)
+        if inner is None:
+            inner = nn.Module()
+            module.add_module(folder, inner)
+        if not isinstance(inner, nn.Module):
+            return _place(root, "_".join(folders + [last]), what)
+        module = inner
+        folders[index] = folder
+    leaf, count = last, 0
+    while hasattr(module, leaf):
+        count += 1
+        leaf = f"{last}_{count}"
+    if isinstance(what, nn.Module):
+        module.add_module(leaf, what)
+    elif isinstance(what, nn.Parameter):
+        module.register_parameter(leaf, what)
+    elif isinstance(what, torch.Tensor):
+        module.register_buffer(leaf, what)
+    else:
+        setattr(module, leaf, what)
+    return ".".join([*folders, leaf])
+
+
+def _segment(text: str) -> str:
+    """One step of a path: a name that is no attribute of every module."""
+    cleaned = re.sub(r"\W", "_", text)
+    return f"{cleaned}_" if hasattr(nn.Module(), cleaned) else cleaned

@@ -1,0 +1,143 @@
+"""Samples: a stream of model inputs, checked one by one and replayed as often as a pass needs.
+
+A sample is an array, a tuple or list of arrays in input order, or a dict by input name. An iterable that can be iterated
+only once is spooled to a temporary file while it is first read, so that memory does not grow with the number of samples.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any
+
+import numpy as np
+
+from irc.errors import DataError
+from irc.graph import Graph
+from irc.types import Array, TensorType
+
+Sample = dict[str, Array]
+
+
+class Samples:
+    """Checked, replayable samples for a graph's inputs."""
+
+    def __init__(self, source: Iterable[Any], graph: Graph) -> None:
+        if isinstance(source, str | bytes | Mapping) or not isinstance(source, Iterable):
+            raise DataError("samples must be an iterable of inputs, such as a list of arrays; wrap a single one in a list")
+        self.signature = [(v.name, v.tensor_type, v in graph.defaults) for v in graph.inputs]
+        self._source = source
+        self._spool: IO[bytes] | None = None
+        self._spooled = 0
+        self._once = iter(source) is source
+        self.count: int | None = None
+
+    def __iter__(self) -> Iterator[Sample]:
+        if self._once and self._spool is not None:
+            yield from self._replay(self._spooled)
+            if self.count is not None:
+                return
+        number = self._spooled if self._once else 0
+        for item in self._source:
+            sample = check_sample(item, self.signature, number)
+            number += 1
+            if self._once:
+                self._write(sample)
+            yield sample
+        if number == 0:
+            raise DataError("there is not a single sample; calibration needs some typical inputs")
+        self.count = number
+
+    def first(self, limit: int) -> list[Sample]:
+        """Up to `limit` samples from the start."""
+        found = []
+        for sample in self:
+            found.append(sample)
+            if len(found) == limit:
+                break
+        return found
+
+    def _write(self, sample: Sample) -> None:
+        if self._spool is None:
+            self._spool = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the samples
+        self._spool.seek(0, 2)
+        for name, _, _ in self.signature:
+            np.save(self._spool, sample.get(name, np.zeros(0)), allow_pickle=False)
+        self._spooled += 1
+
+    def _replay(self, count: int) -> Iterator[Sample]:
+        assert self._spool is not None
+        position = 0
+        for _ in range(count):
+            self._spool.seek(position)
+            arrays = [np.load(self._spool, allow_pickle=False) for _ in self.signature]
+            position = self._spool.tell()
+            yield {n: a for (n, _, optional), a in zip(self.signature, arrays, strict=True) if a.size or not optional}
+
+
+Signature = list[tuple[str, TensorType | None, bool]]
+
+
+def check_sample(item: Any, signature: Signature, number: int = 0) -> Sample:
+    """The sample by input name, its arrays checked against the inputs' types.
+
+    Raises
+    ------
+    DataError : an input is missing, unknown, or of another dtype or shape than the model takes.
+    """
+    where = f"sample {number}"
+    names = [name for name, _, _ in signature]
+    if isinstance(item, Mapping):
+        unknown = [str(k) for k in item if k not in names]
+        if unknown:
+            raise DataError(f"{where}: the model has no input '{unknown[0]}'; its inputs are {', '.join(names)}")
+        given = dict(item)
+    else:
+        values = list(item) if isinstance(item, tuple | list) else [item]
+        if len(values) > len(names):
+            raise DataError(f"{where}: {len(values)} values for {len(names)} inputs ({', '.join(names)})")
+        given = dict(zip(names, values, strict=False))
+    sample = {}
+    for name, type, optional in signature:
+        if name in given:
+            sample[name] = _check_array(given[name], type, f"{where}, input '{name}'")
+        elif not optional:
+            raise DataError(f"{where}: input '{name}' is missing; the model takes {', '.join(names)}")
+    return sample
+
+
+def _check_array(value: Any, type: TensorType | None, where: str) -> Array:
+    if hasattr(value, "detach"):  # a torch tensor, without importing torch to ask
+        value = value.detach().cpu().numpy()
+    array = np.asarray(value)
+    if type is None:
+        return array
+    if array.dtype != type.dtype.numpy and not (array.dtype.kind in "OUS" and type.dtype.numpy.kind == "O"):
+        raise DataError(f"{where} is {array.dtype}, the model takes {type.dtype.numpy}; convert it with .astype()")
+    if type.shape is not None and (
+        array.ndim != len(type.shape)
+        or any(isinstance(want, int) and want != got for want, got in zip(type.shape, array.shape, strict=True))
+    ):
+        raise DataError(f"{where} has shape {list(array.shape)}, the model takes {type}")
+    return array
+
+
+def random_sample(graph: Graph, seed: int = 0, symbol: int = 2) -> Sample:
+    """A made-up sample: floats drawn from a normal distribution, integers 0, symbolic dimensions as `symbol`.
+
+    Raises
+    ------
+    DataError : an input's rank is unknown, or it is not a tensor.
+    """
+    random = np.random.default_rng(seed)
+    sample: Sample = {}
+    for value in graph.inputs:
+        type = value.tensor_type
+        if type is None or type.shape is None:
+            raise DataError(f"input '{value.name}' has no known shape; give example inputs")
+        shape = [d if isinstance(d, int) else symbol for d in type.shape]
+        if type.dtype.is_float:
+            sample[value.name] = random.standard_normal(shape).astype(type.dtype.numpy)
+        else:
+            sample[value.name] = np.zeros(shape, type.dtype.numpy)
+    return sample

@@ -1,0 +1,74 @@
+"""What a target wants of the passes, as data: passes read it, backends state it.
+
+    Target      ::= name, what its file or code is, QuantPolicy
+    QuantPolicy ::= number formats, and which op classes run as integer
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from irc.op import Op, QuantKind
+
+
+@dataclass(frozen=True)
+class IntegerFormat:
+    """An integer number format: `bits` wide, signed or not, zero point 0 (`symmetric`) or free."""
+
+    bits: int = 8
+    signed: bool = True
+    symmetric: bool = True
+
+    @property
+    def qmin(self) -> int:
+        """Smallest code; a symmetric format leaves out the lowest, so that negation is exact."""
+        if not self.signed:
+            return 0
+        return -self.qmax if self.symmetric else -self.qmax - 1
+
+    @property
+    def qmax(self) -> int:
+        """Largest code."""
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+
+@dataclass(frozen=True)
+class QuantPolicy:
+    """What a target quantizes and how; `insert-fake-quant` follows it.
+
+    activation, weight : number formats
+    per_channel : one scale per output channel of a weight
+    integer_ops : the op classes that the target runs as integer; everything else stays float
+    concat_shares_scale : all inputs of a Concat must have the output's scale
+    residual_skip_only : at an Add of two branches quantize only the branch that does not come from a contraction
+    float_bias : the bias of a contraction stays float (TensorRT), instead of int32 through a DequantizeLinear
+    gemm_output_float : a Gemm or MatMul may give float out, so that a graph's last layer is not requantized
+    """
+
+    activation: IntegerFormat = IntegerFormat(signed=False, symmetric=False)
+    weight: IntegerFormat = IntegerFormat()
+    per_channel: bool = True
+    integer_ops: frozenset[str] = frozenset()
+    concat_shares_scale: bool = False
+    residual_skip_only: bool = False
+    float_bias: bool = False
+    gemm_output_float: bool = True
+
+    def runs_integer(self, op: Op) -> bool:
+        """Whether the target runs the op as integer when its inputs are."""
+        return not op.domain and op.name in self.integer_ops and op.quant.kind is not QuantKind.FLOAT
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a compiled model runs.
+
+    name : as given to `compile(target=…)`, e.g. `onnx:arm`
+    kind : the backend that writes for it, `onnx` or `c`
+    title : one line for `irc targets`
+    """
+
+    name: str
+    kind: str
+    title: str
+    policy: QuantPolicy = field(default_factory=QuantPolicy)

@@ -1,0 +1,194 @@
+"""Give every FakeQuant its scale and zero point, from the weights and from typical inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+
+from irc.analysis.ranges import METHODS, choose_range
+from irc.errors import ModelError, OptionError
+from irc.execution.statistics import Histogram, Range, collect_histograms, collect_ranges
+from irc.graph import Graph, Node, Value
+from irc.op import QuantKind
+from irc.ops.fake_quant import FakeQuant
+from irc.passes.base import LOSSY, Pass, option
+from irc.passes.context import Context
+from irc.types import Array
+
+_MASK = 1e9  # a magnitude that only a mask's "minus infinity" has; a scale for it would leave nothing to the rest
+_SMALLEST_SCALE = 1e-12
+_BIAS_LIMIT = 2.0**30  # of an int32 bias, with room for correct-bias
+
+
+@dataclass(frozen=True)
+class Calibrate(Pass):
+    """Give every FakeQuant that has none its scale and zero point.
+
+    Weights: symmetric, `scale[c] = max|w[c]| / qmax`, one for each output channel. Activations: the range of the value
+    over the calibration samples, by `method`, widened to hold 0; `scale = (high - low) / (qmax - qmin)`,
+    `zero_point = round(qmin - low / scale)`. What only moves elements shares the scale of its input. A channel's scale is
+    kept large enough that its bias fits an int32 of `scale_x * scale_w[c]`.
+
+    Valid for any graph with FakeQuants; lossy by its nature. The samples are streamed once for min-max and twice
+    otherwise; memory does not grow with their number. A FakeQuant that no sample reaches, or that sees infinities or
+    magnitudes of a mask, is taken out again, and the report says so.
+    """
+
+    numerics = LOSSY
+    after = ("insert-fake-quant",)
+    before = ("correct-bias",)
+
+    method: str = option("min-max", help="how to choose the range of activations", choices=METHODS)
+    percentile: float = option(99.999, help="per cent of the elements within the range, for method=percentile")
+
+    def run(self, graph: Graph, context: Context) -> None:
+        if not 50 < self.percentile <= 100:
+            raise OptionError(f"calibrate: percentile={self.percentile:g} is not in (50, 100]")
+        open_ones = [n for n in graph.walk() if isinstance(n.op, FakeQuant) and n.input(1) is None]
+        if not open_ones:
+            context.note("there is no FakeQuant to calibrate; insert-fake-quant makes them")
+            return
+        for node in open_ones:
+            if node.constant(0) is not None:
+                _calibrate_constant(node)
+        self._activations([n for n in open_ones if n.constant(0) is None], graph, context)
+        _floor_weight_scales(graph)
+
+    def _activations(self, nodes: list[Node], graph: Graph, context: Context) -> None:
+        followers = {n: leader for n in nodes if (leader := _shares_with(n)) is not None}
+        watched = [n for n in nodes if n not in followers]
+        values = {_source(n) for n in watched}
+        ranges = collect_ranges(graph, values, context.samples("calibrate"))
+        histograms: dict[Value, Histogram] = {}
+        if self.method != "min-max":
+            histograms = collect_histograms(graph, ranges, context.samples("calibrate (histograms)"))
+        removed = []
+        chosen: dict[Node, tuple[float, float]] = {}
+        for node in watched:
+            reason = _unusable(ranges.get(_source(node)))
+            if reason is None:
+                chosen[node] = self._range(node, ranges[_source(node)], histograms.get(_source(node)))
+            else:
+                context.decline(node, reason)
+                removed.append(node)
+        if context.target.policy.concat_shares_scale:
+            _join_concats(graph, chosen)
+        for node, (low, high) in chosen.items():
+            scale, zero_point = scale_of_range(low, high, _op(node))
+            set_scale(node, np.float32(scale), np.int32(zero_point))
+        for node, leader in followers.items():
+            _follow(node, leader, removed, context)
+        for node in removed:
+            node.graph.replace(node, [_source(node)])
+
+    def _range(self, node: Node, seen: Range, histogram: Histogram | None) -> tuple[float, float]:
+        if histogram is None:
+            return seen.low, seen.high
+        return choose_range(histogram, self.method, self.percentile, _op(node).qmax - _op(node).qmin + 1)
+
+
+def scale_of_range(low: float, high: float, op: FakeQuant) -> tuple[float, int]:
+    """Scale and zero point that spread [low, high], widened to hold 0, over the codes of `op`."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if op.qmin == -op.qmax:
+        return max(max(-low, high) / op.qmax, _SMALLEST_SCALE), 0
+    scale = max((high - low) / (op.qmax - op.qmin), _SMALLEST_SCALE)
+    return scale, int(np.clip(np.round(op.qmin - low / scale), op.qmin, op.qmax))
+
+
+def set_scale(node: Node, scale: Array | np.float32, zero_point: Array | np.int32) -> None:
+    """Give a FakeQuant its scale and zero point, as constants named after it."""
+    for index, (kind, data) in enumerate((("scale", scale), ("zero_point", zero_point)), 1):
+        value = node.graph.add_constant(np.asarray(data), f"{node.output.name}.{kind}")
+        node.set_input(index, value)
+
+
+def _source(node: Node) -> Value:
+    value = node.input(0)
+    assert value is not None
+    return value
+
+
+def _op(node: Node) -> FakeQuant:
+    assert isinstance(node.op, FakeQuant)
+    return node.op
+
+
+def _join_concats(graph: Graph, chosen: dict[Node, tuple[float, float]]) -> None:
+    """Give the FakeQuants around each Concat one range, that of all of them, through chains of Concats too."""
+    groups = nx.Graph()
+    for node in graph.walk():
+        if node.op.name == "Concat":
+            around = [v.producer for v in node.inputs if v is not None] + node.output.users
+            nx.add_path(groups, [n for n in around if n in chosen])
+    for group in nx.connected_components(groups):
+        low, high = min(chosen[n][0] for n in group), max(chosen[n][1] for n in group)
+        chosen.update(dict.fromkeys(group, (low, high)))
+
+
+def _calibrate_constant(node: Node) -> None:
+    data, op = node.constant(0), _op(node)
+    assert data is not None
+    if not np.isfinite(data).all():
+        users = ", ".join(repr(u) for u in node.output.users)
+        raise ModelError(f"weight '{_source(node).name}' of {users} holds NaN or infinite values; it cannot be quantized")
+    if op.axis is None:
+        scale, zero_point = scale_of_range(float(data.min(initial=0)), float(data.max(initial=0)), op)
+        set_scale(node, np.float32(scale), np.int32(zero_point))
+        return
+    axes = tuple(a for a in range(data.ndim) if a != op.axis)
+    largest = np.abs(data).max(axis=axes, initial=0)
+    scales = np.maximum(largest / op.qmax, _SMALLEST_SCALE).astype(np.float32)
+    set_scale(node, scales, np.zeros(len(scales), np.int32))
+
+
+def _shares_with(node: Node) -> Node | None:
+    """The FakeQuant whose scale this one must have, because its value is only a rearrangement of that one's."""
+    made = _source(node).producer
+    if made is None or made.op.quant.kind is not QuantKind.MOVEMENT:
+        return None
+    before = made.input(0)
+    maker = before.producer if before is not None else None
+    return maker if maker is not None and isinstance(maker.op, FakeQuant) else None
+
+
+def _follow(node: Node, leader: Node, removed: list[Node], context: Context) -> None:
+    scale, zero_point = leader.input(1), leader.input(2)
+    if scale is None or leader in removed:
+        context.decline(node, f"'{leader.name}', whose scale it shares, has none")
+        removed.append(node)
+        return
+    node.set_input(1, scale)
+    node.set_input(2, zero_point)
+
+
+def _unusable(seen: Range | None) -> str | None:
+    if seen is None:
+        return "no calibration sample reached it"
+    if not seen.is_finite:
+        return "it saw NaN or infinite values during calibration"
+    if seen.largest >= _MASK:
+        return f"it saw a magnitude of {seen.largest:.3g}: a mask, which must not get a scale"
+    return None
+
+
+def _floor_weight_scales(graph: Graph) -> None:
+    """Raise the scales of channels whose bias would not fit an int32 of scale_x * scale_w (onnxruntime #11415)."""
+    for node in graph.walk():
+        quant = node.op.quant
+        if quant.kind is not QuantKind.CONTRACTION or quant.bias is None or quant.weight is None:
+            continue
+        bias, data, weight = node.constant(quant.bias), node.input(quant.data[0]), node.input(quant.weight)
+        if bias is None or data is None or weight is None:
+            continue
+        makers = [v.producer for v in (data, weight)]
+        scales = [m.constant(1) if m is not None and isinstance(m.op, FakeQuant) else None for m in makers]
+        weight_scale = makers[1].input(1) if makers[1] is not None else None
+        if scales[0] is None or scales[1] is None or weight_scale is None or scales[1].ndim != 1:
+            continue
+        needed = np.abs(bias).reshape(-1) / (float(scales[0]) * _BIAS_LIMIT)
+        weight_scale.data = np.maximum(scales[1], needed).astype(np.float32)
+
+

@@ -1,0 +1,74 @@
+"""Small edits and questions that the exact passes share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from irc.graph import Graph, Node, Value
+from irc.types import Array, TensorType
+
+
+def substitute(node: Node, value: Value) -> None:
+    """Make `value` take the place of the node's first output, and remove the node; its other outputs must be unread.
+
+    A value of unknown type takes over the type that the output had.
+    """
+    if value.type is None:
+        value.type = node.output.type
+    node.output.replace_uses(value)
+    node.graph.remove(node)
+
+
+def only_first_output_read(node: Node) -> bool:
+    """Whether nothing reads the node's outputs past the first."""
+    return all(value.use_count == 0 for value in node.outputs[1:])
+
+
+def set_constant(node: Node, index: int, data: Array, name: str) -> None:
+    """Make input `index` of the node the constant `data`.
+
+    A constant that only this node reads gets the data and keeps its name; any other is left alone, and a new constant
+    takes its place, called after it, or `name` if there was none.
+    """
+    old = node.input(index)
+    if old is not None and old.is_constant and old.use_count == 1:
+        old.data = data
+    else:
+        node.set_input(index, node.graph.add_constant(data, old.name if old is not None else name))
+
+
+def other_reader(value: Value, node: Node) -> str:
+    """Who reads `value` besides `node`, for a reason."""
+    for user, _ in value.uses:
+        if user is not node:
+            return f"graph output of '{user.name}'" if isinstance(user, Graph) else repr(user)
+    return f"{node!r} again"
+
+
+def same_known_shape(a: Value, b: Value) -> bool:
+    """Whether both values surely have the same dtype and shape: every dimension a number or a symbol, and equal."""
+    known = isinstance(a.type, TensorType) and a.type.shape is not None and None not in a.type.shape
+    return known and a.type == b.type
+
+
+def scalar_of(array: Array | None) -> Any:
+    """The one number that all elements of the array are, None if they differ, there are none, or it has no numbers."""
+    if array is None or array.size == 0 or array.dtype == object:
+        return None
+    first = array.reshape(-1)[0] if array.flags.c_contiguous else array.flat[0]
+    if array.size > 1 and not np.all(array == first):
+        return None
+    return first.item() if isinstance(first, np.generic) else first
+
+
+def broadcasts_into(data: Array, value: Value) -> bool:
+    """Whether an elementwise op of `data` and `value` surely has the shape of `value`."""
+    type = value.tensor_type
+    if data.ndim == 0:
+        return True
+    if type is None or type.shape is None or data.ndim > len(type.shape):
+        return False
+    dims = type.shape[len(type.shape) - data.ndim :]
+    return all(d == 1 or (isinstance(n, int) and n == d) for d, n in zip(data.shape, dims, strict=True))

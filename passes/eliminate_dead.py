@@ -1,0 +1,37 @@
+"""Removal of what nothing reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from irc.graph import Graph
+from irc.passes.base import Pass
+
+if TYPE_CHECKING:
+    from irc.passes.context import Context
+
+
+@dataclass(frozen=True)
+class EliminateDead(Pass):
+    """Remove nodes and constants that no output depends on, inside the bodies of If, Loop and Scan too.
+
+        live(v)  <=>  v is given out, or a live node reads v
+
+    Valid because no ONNX operator has an effect besides its outputs. Exact. Graph inputs stay, read or not: they are
+    the model's signature.
+
+    Source: Muchnick, "Advanced Compiler Design and Implementation" (1997), section 18.10; on a graph with def-use
+    links one backward walk does it.
+    """
+
+    def run(self, graph: Graph, context: Context) -> None:
+        for node in reversed(graph):  # readers before what they read, so one walk takes whole dead chains
+            if all(value.use_count == 0 for value in node.outputs):
+                graph.remove(node)
+                continue
+            for body in node.bodies.values():
+                self.run(body, context)
+        for constant in graph.constants:
+            if constant.use_count == 0:
+                graph.remove_constant(constant)

@@ -1,0 +1,140 @@
+"""Evaluation of what does not depend on the input."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from irc.errors import ExecutionError
+from irc.execution import evaluate_node
+from irc.graph import Graph, Node, Value
+from irc.ops.shape import Shape, Size, Transpose
+from irc.passes.base import Declined, Outcome, Pass, option
+from irc.types import Array, TensorType
+
+if TYPE_CHECKING:
+    from irc.passes.context import Context
+
+_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "FakeQuant", "DynamicQuantizeLinear"})
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class FoldConstants(Pass):
+    """Replace nodes that read constants only by their results, and an If of a constant condition by its branch.
+
+        op(c1 ... cn)           =>   the constant op(c1 ... cn)
+        Shape(x), Size(x)       =>   a constant, where the type of x says all of it
+        If(true) {A} {B}        =>   A
+
+    Valid because a deterministic op gives the same outputs whenever it runs; it is run here by the execution that also
+    runs the model. Exact. One walk in topological order folds whole chains, in bodies too. Left alone: random ops and
+    ops of unknown domains, sequences, and Q/DQ and FakeQuant of weights, which say how a weight is to be stored.
+    Declined: results that would make the model grow by more than `max_bytes`, where the result counts against the
+    constants that nothing else reads; and a Transpose of a constant that others read as it is (`dedup-weights` puts
+    it there, so that the two share one copy).
+
+    Source: Aho, Lam, Sethi, Ullman, "Compilers" (2006), section 9.4; ONNX Shape-25, Size-25, If-25.
+    """
+
+    max_bytes: int = option(_MIB, help="largest growth of the model, in bytes, that folding one node may cause")
+
+    def run(self, graph: Graph, context: Context) -> None:
+        for node in graph:
+            outcome = self._fold(node)
+            if isinstance(outcome, Declined):
+                context.decline(node, outcome.reason)
+            if not node.removed:
+                for body in node.bodies.values():
+                    self.run(body, context)
+
+    def _fold(self, node: Node) -> Outcome:
+        if node.op.name == "If" and not node.op.domain:
+            return _inline_branch(node)
+        if isinstance(node.op, Shape | Size):
+            data = _shape_data(node)
+            if data is not None:
+                return _replace(node, [data])
+        if not _is_foldable(node):
+            return None
+        if _is_shared_transpose(node):
+            return Declined("its constant is read untransposed too; two copies would be stored")
+        stated = [_stated_bytes(v) for v in node.outputs]
+        if None not in stated:
+            declined = self._grows(node, sum(b for b in stated if b is not None))
+            if declined:  # before a result of any size is made
+                return declined
+        try:
+            made = evaluate_node(node)
+        except ExecutionError as error:
+            return Declined(f"it cannot be evaluated: {error}")
+        return self._grows(node, sum(a.nbytes for a in made)) or _replace(node, made)
+
+    def _grows(self, node: Node, made: int) -> Declined | None:
+        growth = made - sum(v.data.nbytes for v in dict.fromkeys(node.inputs) if v is not None and _is_freed(v, node))
+        if growth <= self.max_bytes:
+            return None
+        return Declined(f"its result of {made:,} bytes would make the model {growth:,} bytes larger (max_bytes)")
+
+
+def _is_foldable(node: Node) -> bool:
+    return (
+        node.op.deterministic
+        and not node.bodies
+        and node.op.name not in _QUANTIZED
+        and all(v is None or v.is_constant for v in node.inputs)
+        and all(v.type is None or isinstance(v.type, TensorType) for v in node.outputs)
+    )
+
+
+def _is_freed(value: Value, node: Node) -> bool:
+    """Whether nothing reads the constant once the node is gone."""
+    return value.use_count <= 2 and value.users == [node] and not value.is_output
+
+
+def _is_shared_transpose(node: Node) -> bool:
+    value = node.input(0)
+    if not isinstance(node.op, Transpose) or value is None or value.use_count == 1:
+        return False
+    return any(isinstance(u, Graph) or u.op != node.op for u, _ in value.uses)
+
+
+def _stated_bytes(value: Value) -> int | None:
+    type = value.tensor_type
+    return type.bytes() if type is not None and type.is_static else None
+
+
+def _shape_data(node: Node) -> Array | None:
+    """What a Shape or Size gives, where the type of its input says so."""
+    source = node.input(0)
+    type = source.tensor_type if source is not None else None
+    if type is None or type.shape is None:
+        return None
+    dims = type.shape
+    if isinstance(node.op, Shape):
+        dims = dims[node.op.start : node.op.end]
+    numbers = [d for d in dims if isinstance(d, int)]
+    if len(numbers) < len(dims):
+        return None
+    return np.array(numbers if isinstance(node.op, Shape) else math.prod(numbers), np.int64)
+
+
+def _replace(node: Node, arrays: list[Array]) -> bool:
+    for value, data in zip(node.outputs, arrays, strict=True):
+        if value.use_count:
+            value.replace_uses(node.graph.add_constant(data, value.name))
+    node.graph.remove(node)
+    return True
+
+
+def _inline_branch(node: Node) -> Outcome:
+    condition = node.constant(0)
+    if condition is None or condition.size != 1:
+        return None
+    body = node.bodies["then_branch" if condition.item() else "else_branch"]
+    node.graph.inline(body)  # behind the node, so the walk goes on with what was in the branch
+    node.graph.replace(node, body.outputs)
+    return True

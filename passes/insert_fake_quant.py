@@ -1,0 +1,137 @@
+"""Insert fake quantization where the target will compute in integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from irc.analysis.integer_plan import IntegerPlan, data_inputs, plan_integer, producer, weight_input
+from irc.graph import Graph, Node, Origin, Value
+from irc.op import QuantKind
+from irc.ops.fake_quant import FakeQuant
+from irc.passes.base import EXACT, Pass, option
+from irc.passes.context import Context
+from irc.target import IntegerFormat, QuantPolicy
+
+
+@dataclass(frozen=True)
+class InsertFakeQuant(Pass):
+    """Insert a FakeQuant, not yet calibrated, at every value that the target holds as integers.
+
+    The target's `QuantPolicy` says which operators run as integer; `irc.analysis.integer_plan` decides which nodes.
+    Each data input and each output of such a node gets one FakeQuant, behind the activation that the node absorbs; each
+    weight gets one on its own. All readers of a contraction's result read it quantized, so that the runtime sees its
+    output feed one QuantizeLinear and nothing else. Until `calibrate` gives them scales the FakeQuants are identities:
+    exact.
+    """
+
+    numerics = EXACT
+    before = ("calibrate", "correct-bias")
+
+    skip: tuple[str, ...] = option((), help="patterns of node names or layers that stay float")
+    weight_bits: int | None = option(None, help="bits of the weights; 7 for x86 without VNNI; the target's own if none")
+
+    def run(self, graph: Graph, context: Context) -> None:
+        policy = context.target.policy
+        if self.weight_bits is not None:
+            policy = replace(policy, weight=replace(policy.weight, bits=self.weight_bits))
+        plan = plan_integer(graph, policy, self.skip)
+        for node, reason in plan.declined.items():
+            context.decline(node, reason)
+        _Inserter(policy, plan).run()
+
+
+class _Inserter:
+    def __init__(self, policy: QuantPolicy, plan: IntegerPlan) -> None:
+        self.policy = policy
+        self.plan = plan
+        self.made: dict[Value, Value] = {}
+
+    def run(self) -> None:
+        for node in self.plan.integer:
+            if node.op.quant.kind is QuantKind.ACTIVATION:
+                continue  # stands inside its producer's requantization, which is done below
+            for index in self._quantized_inputs(node):
+                node.set_input(index, self._activation(_required(node, index)))
+            weight = weight_input(node)
+            if node.op.quant.kind is QuantKind.CONTRACTION and weight is not None:
+                node.set_input(weight, self._weight(_required(node, weight), node))
+            for value in node.outputs:
+                self._output(node, value)
+
+    def _quantized_inputs(self, node: Node) -> list[int]:
+        """The data inputs to quantize: all, but for TensorRT the branch of a residual Add that a contraction makes."""
+        indices = data_inputs(node)
+        if not (self.policy.residual_skip_only and node.op.name == "Add" and len(indices) == 2):
+            return indices
+        makers = [producer(node.input(i)) for i in indices]
+        for index, maker in zip(reversed(indices), reversed(makers), strict=True):
+            value = _required(node, index)
+            if maker in self.plan.integer and maker.op.quant.kind is QuantKind.CONTRACTION and len(value.uses) == 1:
+                return [i for i in indices if i != index]
+        return indices
+
+    def _output(self, node: Node, value: Value) -> None:
+        if not value.uses:
+            return
+        readers = value.users
+        if len(readers) == 1 and readers[0].op.quant.kind is QuantKind.ACTIVATION and readers[0] in self.plan.integer:
+            node, value = readers[0], readers[0].output
+            readers = value.users
+        if self.policy.gemm_output_float and node.op.name in ("Gemm", "MatMul"):
+            if not any(r in self.plan.integer for r in readers):
+                return
+        if self._feeds_residual(value, readers):
+            return
+        self._activation(value, everywhere=True)
+
+    def _feeds_residual(self, value: Value, readers: list[Node]) -> bool:
+        """Whether the value goes, unquantized, only into a residual Add that the target fuses with its producer."""
+        if not self.policy.residual_skip_only or len(readers) != 1 or len(value.uses) != 1:
+            return False
+        (reader,) = readers
+        if reader.op.name != "Add" or reader not in self.plan.integer:
+            return False
+        return value.uses[0].index not in self._quantized_inputs(reader)
+
+    def _activation(self, value: Value, everywhere: bool = False) -> Value:
+        """The FakeQuant of a data value; with `everywhere` all its readers read that."""
+        if value.producer is not None and isinstance(value.producer.op, FakeQuant):
+            return value
+        if value not in self.made:
+            node = _insert(value, _op(self.policy.activation))
+            self.made[value] = node.output
+        quantized = self.made[value]
+        if everywhere and quantized.producer is not None:
+            value.replace_uses(quantized, keep=[quantized.producer])
+        return quantized
+
+    def _weight(self, value: Value, node: Node) -> Value:
+        """A FakeQuant of its own for each use of a weight, so that sharing a weight does not tie anything else."""
+        if value.producer is not None and isinstance(value.producer.op, FakeQuant):
+            return value
+        axis = node.op.quant.weight_axis if self.policy.per_channel else None
+        type = value.tensor_type
+        if axis is not None and type is not None and type.rank is not None:
+            axis = axis % type.rank if type.rank > 1 or node.op.name != "MatMul" else None
+        made = node.graph.insert(
+            _op(self.policy.weight, axis), [value], before=node, name=f"{value.name}.quantized", types=[value.type]
+        )
+        return made.output
+
+
+def _op(format: IntegerFormat, axis: int | None = None) -> FakeQuant:
+    return FakeQuant(axis=axis, qmin=format.qmin, qmax=format.qmax)
+
+
+def _insert(value: Value, op: FakeQuant) -> Node:
+    graph, name = value.graph, f"{value.name}.quantized"
+    if value.producer is not None:
+        return graph.insert(op, [value], after=value.producer, name=name, types=[value.type])
+    first = next(iter(graph))
+    return graph.insert(op, [value], before=first, name=name, types=[value.type], origin=Origin())
+
+
+def _required(node: Node, index: int) -> Value:
+    value = node.input(index)
+    assert value is not None
+    return value

@@ -1,0 +1,110 @@
+"""Run passes in order: verify after each, hold each to its numerics, and write down what it did.
+
+    graph --pass--> graph --verify--> --check numerics--> row of the ledger      (a crash leaves a reproducer)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from irc.analysis.cost import cost
+from irc.errors import DataError, IrcError, OptionError, PassError
+from irc.graph import Graph
+from irc.passes.base import Pass
+from irc.passes.context import Context
+from irc.passes.numerics import Yardstick
+from irc.passes.options import check_choices, format_pass, format_pipeline, parse_pipeline
+from irc.passes.reproducer import write_reproducer
+from irc.report.ledger import Ledger, Row
+from irc.verify import verify
+
+__all__ = ["Pipeline", "check_order", "format_pipeline", "parse_pipeline"]
+
+_CHECKS = ("", "numerics")
+
+
+@dataclass
+class Pipeline:
+    """An ordered list of passes and how to run it.
+
+    passes : the passes
+    check : `numerics` runs the graph before and after each pass that is not lossy and compares
+    print_after : names of passes after which to show the graph, or `all`
+    show : what shows it, given the pass's name and the graph
+    reproducer : folder in which a crash leaves a reproducer; None for none
+    """
+
+    passes: Sequence[Pass]
+    check: str = ""
+    print_after: frozenset[str] = frozenset()
+    show: Callable[[str, Graph], None] = field(default=lambda name, graph: None)
+    reproducer: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.check not in _CHECKS:
+            raise OptionError(f"check='{self.check}' is not known; it is 'numerics' or ''")
+        for each in self.passes:
+            if not isinstance(each, Pass):
+                raise OptionError(f"{each!r} is not a pass; give instances of irc.passes.base.Pass, or text")
+            check_choices(each)
+        check_order(self.passes)
+
+    def run(self, graph: Graph, context: Context) -> Ledger:
+        """Transform `graph` in place; the ledger of what was done.
+
+        Raises
+        ------
+        PassError : a pass crashed, or changed the outputs more than it may.
+        VerifyError : a pass left an invalid graph.
+        """
+        yardstick = Yardstick(context, always=bool(self.check))
+        ledger = Ledger([Row("original", cost=cost(graph), metric=yardstick.metric(graph))])
+        ledger.rows[0].notes.extend(graph.info.notes)
+        verify(graph)
+        for index, each in enumerate(self.passes):
+            ledger.rows.append(self._run_one(index, each, graph, context, yardstick))
+        return ledger
+
+    def _run_one(self, index: int, each: Pass, graph: Graph, context: Context, yardstick: Yardstick) -> Row:
+        row = context.row = Row(format_pass(each))
+        before, version = graph.copy(), graph.version
+        start = time.perf_counter()
+        try:
+            with graph.edited_by(each.pass_name()):
+                each.run(graph, context)
+            row.seconds = time.perf_counter() - start
+            verify(graph)
+            if self.check and graph.version != version:
+                yardstick.hold(each, before, graph)
+        except (DataError, OptionError):
+            raise  # the user's to mend: nothing to reproduce
+        except Exception as error:
+            raise self._crash(index, before, context, error) from error
+        row.cost = cost(graph)
+        row.sqnr = yardstick.sqnr(graph)
+        row.metric = yardstick.metric(graph) if graph.version != version else None
+        if "all" in self.print_after or each.pass_name() in self.print_after:
+            self.show(row.name, graph)
+        return row
+
+    def _crash(self, index: int, before: Graph, context: Context, error: Exception) -> IrcError:
+        name = format_pass(self.passes[index])
+        said = f"pass '{name}' failed: {error if isinstance(error, IrcError) else f'{type(error).__name__}: {error}'}"
+        if self.reproducer is not None:
+            said += write_reproducer(self.reproducer, before, self.passes[index:], context, error)
+        return (type(error) if isinstance(error, IrcError) else PassError)(said)
+
+
+def check_order(passes: Sequence[Pass]) -> None:
+    """OptionError if a pass stands before one it must follow, or behind one it must precede."""
+    names = [p.pass_name() for p in passes]
+    for index, each in enumerate(passes):
+        for earlier in each.after:
+            if earlier in names[index + 1 :] and earlier not in names[:index]:
+                raise OptionError(f"pass '{names[index]}' must stand after '{earlier}'; swap them")
+        for later in each.before:
+            if later in names[:index]:
+                raise OptionError(f"pass '{names[index]}' must stand before '{later}'; swap them")

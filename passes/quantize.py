@@ -1,0 +1,37 @@
+"""Quantize a graph to int8 for its target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from irc.analysis.ranges import METHODS
+from irc.graph import Graph
+from irc.passes.base import LOSSY, Pass, option
+from irc.passes.calibrate import Calibrate
+from irc.passes.context import Context
+from irc.passes.correct_bias import CorrectBias
+from irc.passes.insert_fake_quant import InsertFakeQuant
+
+
+@dataclass(frozen=True)
+class Quantize(Pass):
+    """Quantize to what the target computes in: `insert-fake-quant`, `calibrate`, `correct-bias`, in that order.
+
+    Put `fold-batch-norm` and `fold-pad` before it: a batch norm that is still there is one more range to lose
+    precision in. Lossy; see the three passes for what each does and why it is valid.
+    """
+
+    numerics = LOSSY
+    after = ("fold-batch-norm", "fold-pad", "fold-constants", "simplify", "common-subexpressions")
+
+    method: str = option("min-max", help="how to choose the range of activations", choices=METHODS)
+    percentile: float = option(99.999, help="per cent of the elements within the range, for method=percentile")
+    correct: bool = option(True, help="correct the biases for the mean error of the weights")
+    skip: tuple[str, ...] = option((), help="patterns of node names or layers that stay float")
+    weight_bits: int | None = option(None, help="bits of the weights; 7 for x86 without VNNI; the target's own if none")
+
+    def run(self, graph: Graph, context: Context) -> None:
+        InsertFakeQuant(skip=self.skip, weight_bits=self.weight_bits).run(graph, context)
+        Calibrate(method=self.method, percentile=self.percentile).run(graph, context)
+        if self.correct:
+            CorrectBias().run(graph, context)
