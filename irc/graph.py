@@ -172,11 +172,11 @@ class Node:
 
     def set_input(self, index: int, value: Value | None) -> None:
         """Read `value` as input `index`; past the end, the inputs between are omitted ones."""
-        while len(self._inputs) <= index:
-            self._inputs.append(None)
-        old = self._inputs[index]
+        old = self.input(index)
         if old is value:
             return
+        while len(self._inputs) <= index:
+            self._inputs.append(None)
         if old is not None:
             del old._uses[Use(self, index)]
         self._inputs[index] = value

@@ -83,7 +83,10 @@ def _chain(nest: Nest) -> Iterator[str]:
             nodes.append(node)
             pending.extend(node.bodies.values())
             previous, node = node, node._next
-        if graph._last is not previous or len(graph._nodes) != len(nodes):
+        if graph._last is not previous:
+            yield f"graph '{graph.name}': its last node is not the last that is linked into it"
+            return
+        if len(graph._nodes) != len(nodes):
             yield f"graph '{graph.name}': lists {len(graph._nodes)} nodes, but {len(nodes)} are linked into it"
             return
         nest.scopes.append(Scope(graph, nodes))

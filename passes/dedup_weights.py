@@ -1,7 +1,7 @@
 """One stored copy of equal weights.
 
-    candidates  ::= constants that agree in dtype, shape (up to transposition) and a few sampled elements
-    same        ::= candidates of equal hash whose bytes are then compared
+candidates  ::= constants that agree in dtype, shape (up to transposition) and a few sampled elements
+same        ::= candidates of equal hash whose bytes are then compared
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ class DedupWeights(Pass):
     min_bytes: int = option(1024, help="smallest matrix for which a transposed copy is dropped")
 
     def run(self, graph: Graph, context: Context) -> None:
-        kept: list[Value] = []
-        for group in _equal_groups(_constants(graph), _sample, _hash, _equal):
-            kept.append(_merge(group))
+        kept = [_merge(group) for group in _equal_groups(_constants(graph), _sample, _hash, _equal)]
         matrices = [v for v in kept if _data(v).ndim == 2 and _data(v).nbytes >= self.min_bytes]
         for group in _equal_groups(matrices, _sample_transposed, _hash_transposed, _equal_transposed):
             if len(group) == 2:  # equal ones are merged by now: at most one is the transpose of the other
@@ -131,7 +129,7 @@ def _sample_transposed(array: Array) -> Hashable:
 def _hash(array: Array) -> Hashable:
     made = hashlib.blake2b(digest_size=16)
     for block in _blocks(array, flat=array.flags.c_contiguous):
-        made.update(block)
+        made.update(block.data)
     return made.digest()
 
 
@@ -191,12 +189,14 @@ def _around(graphs: Sequence[Graph]) -> Graph:
 
 def _share_transposed(pair: Sequence[Value], context: Context) -> None:
     """Drop the one of two transposed copies whose readers mind least."""
-    first, second = pair
-    dropped, kept = sorted(pair, key=lambda v: (len(_reluctant(v)), v is first))
+    kept, dropped = pair
+    if len(_reluctant(kept)) < len(_reluctant(dropped)):
+        kept, dropped = dropped, kept
     reluctant = _reluctant(dropped)
     for user in reluctant:
         if isinstance(user, Node) and (isinstance(user.op, FakeQuant) or user.op.name in _QUANTIZERS):
-            context.decline(user, f"'{dropped.name}' is '{kept.name}' transposed, but a quantized weight stays a constant")
+            reason = f"'{dropped.name}' is '{kept.name}' transposed, but a quantized weight stays a constant"
+            context.decline(user, reason)
             return
     home = _around([kept.graph, dropped.graph])
     if kept.graph is not home:

@@ -13,12 +13,31 @@ from irc.types import Array, TensorType
 def substitute(node: Node, value: Value) -> None:
     """Make `value` take the place of the node's first output, and remove the node; its other outputs must be unread.
 
-    A value of unknown type takes over the type that the output had.
+    A value of unknown type takes over the type that the output had. What only the node read goes with it.
     """
     if value.type is None:
         value.type = node.output.type
     node.output.replace_uses(value)
-    node.graph.remove(node)
+    remove_dead(node)
+
+
+def read_instead(node: Node, index: int, value: Value | None) -> None:
+    """Make `value` input `index` of the node; what only that input needed is removed."""
+    old = node.input(index)
+    node.set_input(index, value)
+    if old is not None and old.producer is not None:
+        remove_dead(old.producer)
+
+
+def remove_dead(node: Node) -> None:
+    """Remove the node if nothing reads it, and then what only it read; nodes with bodies stay for `eliminate-dead`."""
+    pending = [node]
+    while pending:
+        dead = pending.pop()
+        if dead.removed or dead.bodies or any(value.use_count for value in dead.outputs):
+            continue
+        pending.extend(v.producer for v in dead.inputs if v is not None and v.producer is not None)
+        dead.graph.remove(dead)
 
 
 def only_first_output_read(node: Node) -> bool:

@@ -189,7 +189,7 @@ def _operands(node: Node) -> _Operands | Declined:
     if weight is None:
         return Declined(f"the weight of {node!r} is not a constant")
     if weight.dtype not in _DTYPES:
-        return Declined(f"the weight of {node!r} is {weight.dtype}, which would round the folded weight by more than 1e-4")
+        return Declined(f"the weight of {node!r} is {weight.dtype}, which would round the folded one by more than 1e-4")
     if node.input(2) is not None and bias is None:
         return Declined(f"the bias of {node!r} is not a constant")
     if isinstance(node.op, MatMul):

@@ -13,6 +13,7 @@ from irc.execution import evaluate_node
 from irc.graph import Graph, Node, Value
 from irc.ops.shape import Shape, Size, Transpose
 from irc.passes.base import Declined, Outcome, Pass, option
+from irc.passes.edit import remove_dead
 from irc.types import Array, TensorType
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class FoldConstants(Pass):
         return self._grows(node, sum(a.nbytes for a in made)) or _replace(node, made)
 
     def _grows(self, node: Node, made: int) -> Declined | None:
-        growth = made - sum(v.data.nbytes for v in dict.fromkeys(node.inputs) if v is not None and _is_freed(v, node))
+        growth = made - sum(_freed_bytes(v, node) for v in dict.fromkeys(node.inputs))
         if growth <= self.max_bytes:
             return None
         return Declined(f"its result of {made:,} bytes would make the model {growth:,} bytes larger (max_bytes)")
@@ -90,9 +91,11 @@ def _is_foldable(node: Node) -> bool:
     )
 
 
-def _is_freed(value: Value, node: Node) -> bool:
-    """Whether nothing reads the constant once the node is gone."""
-    return value.use_count <= 2 and value.users == [node] and not value.is_output
+def _freed_bytes(value: Value | None, node: Node) -> int:
+    """Bytes of the constant if nothing reads it once the node is gone, else 0."""
+    if value is None or value.data is None or value.use_count > len(node.inputs):
+        return 0
+    return 0 if any(user is not node for user, _ in value.uses) else value.data.nbytes
 
 
 def _is_shared_transpose(node: Node) -> bool:
@@ -126,7 +129,7 @@ def _replace(node: Node, arrays: list[Array]) -> bool:
     for value, data in zip(node.outputs, arrays, strict=True):
         if value.use_count:
             value.replace_uses(node.graph.add_constant(data, value.name))
-    node.graph.remove(node)
+    remove_dead(node)
     return True
 
 

@@ -45,21 +45,22 @@ def format_pipeline(passes: Sequence[Pass]) -> str:
 def format_pass(instance: Pass) -> str:
     """The pass with the options that differ from their defaults."""
     shown = [
-        f"{f.name}={_format_value(value)}"
+        f"{f.name}={format_value(value)}"
         for f in fields(instance)  # type: ignore[arg-type]  # every concrete pass is a dataclass
         if (value := getattr(instance, f.name)) != f.default
     ]
     return instance.pass_name() + (f"{{{', '.join(shown)}}}" if shown else "")
 
 
-def _format_value(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """A value of an option as text that `parse_pipeline` reads back."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, str):
         plain = _WORD.fullmatch(value) and value not in _CONSTANTS
         return value if plain else json.dumps(value, ensure_ascii=False)
     if isinstance(value, tuple | list):
-        return f"[{', '.join(_format_value(v) for v in value)}]"
+        return f"[{', '.join(format_value(v) for v in value)}]"
     return repr(value)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from irc.analysis.cost import cost
-from irc.errors import DataError, IrcError, OptionError, PassError
+from irc.errors import DataError, IrcError, ModelError, OptionError, PassError
 from irc.graph import Graph
 from irc.passes.base import Pass
 from irc.passes.context import Context
@@ -79,7 +79,7 @@ class Pipeline:
             verify(graph)
             if self.check and graph.version != version:
                 yardstick.hold(each, before, graph)
-        except (DataError, OptionError):
+        except (DataError, ModelError, OptionError):
             raise  # the user's to mend: nothing to reproduce
         except Exception as error:
             raise self._crash(index, before, context, error) from error

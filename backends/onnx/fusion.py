@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ _INTEGER = {
     "MatMulNBits",
 }
 _SHOWN = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool", "Concat", "Sigmoid")
+_NHWC = re.compile(r"_token_\d+$")  # what onnxruntime adds to the name of a node that it moves to channels last
 _QDQ = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -118,7 +120,7 @@ class _Judge:
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
         self.integer_values = {o for n in optimized.node if n.op_type in _INTEGER for o in n.output}
-        self.integer_names = {n.name for n in optimized.node if n.op_type in _INTEGER and n.name}
+        self.integer_names = {_NHWC.sub("", n.name) for n in optimized.node if n.op_type in _INTEGER and n.name}
         self.outputs = {o.name for o in original.output}
 
     def nodes(self) -> list[FusedNode]:

@@ -16,7 +16,8 @@ def make_session(model: bytes | Path, *, threads: int = 0, optimized: Path | Non
     ----------
     model : a serialized model, or the path of a file (which may have external data)
     threads : threads within an operator; 0 lets onnxruntime choose
-    optimized : where to write the graph that onnxruntime made of the model
+    optimized : where to write the graph that onnxruntime made of the model; it is then taken before onnxruntime moves
+        layouts around, which renames every value
 
     Raises
     ------
@@ -27,6 +28,7 @@ def make_session(model: bytes | Path, *, threads: int = 0, optimized: Path | Non
     options.intra_op_num_threads = threads
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     try:
         return ort.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import keyword
 import operator
 import re
 from collections.abc import Sequence
@@ -183,6 +184,6 @@ def _place(root: nn.Module, name: str, what: Any) -> str:
 
 
 def _segment(text: str) -> str:
-    """One step of a path: a name that is no attribute of every module."""
+    """One step of a path: a name that is no attribute of every module and no keyword of Python."""
     cleaned = re.sub(r"\W", "_", text)
-    return f"{cleaned}_" if hasattr(nn.Module(), cleaned) else cleaned
+    return f"{cleaned}_" if keyword.iskeyword(cleaned) or hasattr(nn.Module(), cleaned) else cleaned

@@ -50,9 +50,7 @@ class Clip(Op):
     def quant(self) -> Quant:
         return Quant(QuantKind.ACTIVATION)
 
-    def run(
-        self, x: torch.Tensor, low: torch.Tensor | None = None, high: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def run(self, x: torch.Tensor, low: torch.Tensor | None = None, high: torch.Tensor | None = None) -> torch.Tensor:
         if low is None and high is None:
             return x
         if x.is_floating_point():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,25 +25,21 @@ def cast(x: torch.Tensor, dtype: torch.dtype, saturate: bool = True) -> torch.Te
         raise NotImplementedError("torch does not round to float8e8m0 as ONNX does")
     if dtype not in FLOAT8:
         return x.to(dtype)
-    if x.dtype in FLOAT8:
-        x = x.float()
+    x = x.double() if x.dtype is torch.float64 else x.float()
     largest = torch.finfo(dtype).max
-    rounded = x.to(dtype)
-    held = rounded.float()
-    beyond = (held.isnan() & ~x.isnan()) | held.isinf()
+    held = x.clamp(-largest, largest).to(dtype)
     if saturate:
-        return torch.where(beyond, torch.sign(x).float() * largest, held).to(dtype)
+        return held
     outside = torch.inf if dtype is torch.float8_e5m2 else torch.nan
-    over = beyond | (x.float().abs() > largest) & (held.abs() >= largest) & (held.abs() < x.float().abs())
-    return torch.where(over & _rounds_out(x, dtype), torch.sign(x).float() * outside, held).to(dtype)
+    return torch.where(_rounds_out(x, dtype), torch.sign(x) * outside, held.to(x.dtype)).to(dtype)
 
 
 def _rounds_out(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Where x, rounded to the mantissa of the float8 dtype as if the exponent had no end, lies beyond its range."""
     limits = torch.finfo(dtype)
-    # half a step above the largest number is where rounding leaves the range (the largest has an odd last bit, or the tie goes up)
-    step = limits.eps * 2.0 ** int(np.floor(np.log2(limits.max)))
-    return x.float().abs() > limits.max + step / 2
+    halfway = limits.max + limits.eps * 2.0 ** math.floor(math.log2(limits.max)) / 2
+    # the last bit of the largest number is 0 in e4m3fn alone, so that there a tie goes down to it, else up
+    return x.abs() > halfway if dtype is torch.float8_e4m3fn else x.abs() >= halfway
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ class Gather(_Movement):
     def run(self, x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         axis = self.axis % x.ndim
         taken = x.index_select(axis, _wrapped(indices, x.shape[axis]).reshape(-1))
-        return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+        return taken.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))  # one argument: it may be ()
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -182,7 +182,7 @@ class GatherND(_Movement):
             shape[axis] = -1
             index.append(torch.arange(x.shape[axis], device=x.device).reshape(shape))
         index.extend(_wrapped(indices[..., k], x.shape[b + k]) for k in range(depth))
-        return x[tuple(torch.broadcast_tensors(*index))]
+        return x[tuple(torch.broadcast_tensors(*index))]  # type: ignore[no-untyped-call]
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -195,7 +195,7 @@ _REDUCE = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 @dataclass(frozen=True)
 class ScatterElements(Op):
-    """x with y[indices[i, j, k], j, k] set to, or reduced with, updates[i, j, k] (for axis 0). ONNX ScatterElements-18."""
+    """x with [indices[i, j], j] set to, or reduced with, updates[i, j] (for axis 0). ONNX ScatterElements-18."""
 
     since = 11
 
@@ -308,7 +308,7 @@ class Pad(_Movement):
 
 @dataclass(frozen=True)
 class ReverseSequence(_Movement):
-    """The first `sequence_lens[b]` elements along the time axis reversed, for each b of the batch. ONNX ReverseSequence-10."""
+    """The first `lengths[b]` elements along the time axis reversed, for each sample b. ONNX ReverseSequence-10."""
 
     since = 10
 

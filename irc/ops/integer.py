@@ -128,8 +128,8 @@ class QLinearMatMul(Op):
     ) -> torch.Tensor:
         total = torch.matmul(_centred(a, a_zero_point, -2), _centred(b, b_zero_point, -1))
         rows = a_scale.float().reshape(-1, 1) if a_scale.numel() > 1 else a_scale.float().reshape(())
-        ratio = total.float() * (rows * b_scale.float().reshape(-1) if b_scale.numel() > 1 else rows * b_scale.reshape(()))
-        return QuantizeLinear().run(ratio, y_scale.float(), y_zero_point)
+        columns = b_scale.float().reshape(-1 if b_scale.numel() > 1 else ())
+        return QuantizeLinear().run(total.float() * (rows * columns), y_scale.float(), y_zero_point)
 
     def macs(self, inputs: Sequence[Type | None], outputs: Sequence[Type | None]) -> int:
         return product_macs(inputs[0], outputs[0], -1)

@@ -28,9 +28,9 @@ def _stash(x: torch.Tensor, stash_type: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class BatchNormalization(Op):
-    """y = scale * (x - mean) / sqrt(var + epsilon) + b, per channel, with the given statistics. ONNX BatchNormalization-15.
+    """y = scale * (x - mean) / sqrt(var + epsilon) + b, per channel. ONNX BatchNormalization-15.
 
-    Inputs: x (N, C, *spatial); scale, b, mean, var (C). Output: as x. Training mode is onnxruntime's.
+    Inputs: x (N, C, *spatial); scale, b and the statistics mean, var (C). Output: as x. Training mode is onnxruntime's.
     """
 
     since = 14

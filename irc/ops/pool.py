@@ -41,9 +41,7 @@ class MaxPool(Op):
 
     def windows(self, x: Sequence[int]) -> list[Window]:
         """The windows over the spatial axes, of the shape of x."""
-        return windows(
-            x[2:], self.kernel_shape, self.strides, self.dilations, self.pads, self.auto_pad, self.ceil_mode
-        )
+        return windows(x[2:], self.kernel_shape, self.strides, self.dilations, self.pads, self.auto_pad, self.ceil_mode)
 
     def run(self, x: torch.Tensor, *, outputs: int = 1) -> Any:
         axes = self.windows(x.shape)
@@ -115,13 +113,12 @@ class AveragePool(Op):
 
     def windows(self, x: Sequence[int]) -> list[Window]:
         """The windows over the spatial axes, of the shape of x."""
-        return windows(
-            x[2:], self.kernel_shape, self.strides, self.dilations, self.pads, self.auto_pad, self.ceil_mode
-        )
+        return windows(x[2:], self.kernel_shape, self.strides, self.dilations, self.pads, self.auto_pad, self.ceil_mode)
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
         axes = self.windows(x.shape)
-        if len(axes) in _AVG_POOL and symmetric(axes) and all(a.dilation == 1 and 2 * a.begin <= a.kernel for a in axes):
+        plain = symmetric(axes) and all(a.dilation == 1 and 2 * a.begin <= a.kernel for a in axes)
+        if plain and len(axes) in _AVG_POOL:
             kernel, strides, around = zip(*((a.kernel, a.stride, a.begin) for a in axes), strict=True)
             made: torch.Tensor = _AVG_POOL[len(axes)](
                 x, kernel, strides, around, count_include_pad=bool(self.count_include_pad)

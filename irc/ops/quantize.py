@@ -16,7 +16,7 @@ from irc.ops.tensors import sample, torch_dtype_of_onnx, wide
 
 
 def aligned(parameter: torch.Tensor, x: torch.Tensor, axis: int, block_size: int) -> torch.Tensor:
-    """A scale or zero point in a shape that broadcasts against x: one for all, one an index of `axis`, or one a block."""
+    """A scale or zero point in a shape that broadcasts against x: for all, for each of `axis`, or for each block."""
     if block_size:
         repeated = parameter.repeat_interleave(block_size, axis)
         return repeated.narrow(axis, 0, x.shape[axis])
@@ -29,7 +29,7 @@ def aligned(parameter: torch.Tensor, x: torch.Tensor, axis: int, block_size: int
 
 @dataclass(frozen=True)
 class QuantizeLinear(Op):
-    """y = saturate(round(x / scale) + zero_point), rounding half to even; no rounding to float8. ONNX QuantizeLinear-28.
+    """y = saturate(round(x / scale) + zero_point), halves to even; float8 is not rounded. ONNX QuantizeLinear-28.
 
     Inputs: x; scale, shape () or (x.shape[axis],) or blocked along the axis; zero_point, as scale, optional.
     Output: the shape of x; the dtype of zero_point, else `output_dtype`, else uint8.
@@ -71,7 +71,8 @@ class QuantizeLinear(Op):
         yield Example(cls(axis=2), (x, sample(3, low=0.01, high=0.03), np.zeros(3, np.int8)))
         yield Example(cls(output_dtype=5), (x, np.array(1e-4, np.float32)))
         yield Example(cls(), (x, np.array(1e-4, np.float32), np.array(30000, np.uint16)))
-        yield Example(cls(axis=1, block_size=2), (x, sample(2, 2, 3, low=0.01, high=0.03), np.zeros((2, 2, 3), np.int8)))
+        blocks = sample(2, 2, 3, low=0.01, high=0.03)
+        yield Example(cls(axis=1, block_size=2), (x, blocks, np.zeros((2, 2, 3), np.int8)))
         yield Example(cls(), (x, scale, np.array(0, ml_dtypes.float8_e4m3fn)))
         yield Example(cls(saturate=0), (x, np.array(1e-3, np.float32), np.array(0, ml_dtypes.float8_e5m2)))
 

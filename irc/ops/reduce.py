@@ -43,7 +43,7 @@ class _Reduce(Op, abstract=True):
     def run(self, x: torch.Tensor, axes: torch.Tensor | None = None) -> torch.Tensor:
         over = axes_of(axes, x.ndim)
         work = wide(x)
-        if not over and self.noop_with_empty_axes or not x.ndim:
+        if (not over and self.noop_with_empty_axes) or not x.ndim:
             # torch takes an empty list of axes for all of them, so give each element an axis of its own
             return self.reduce(work.unsqueeze(-1), [x.ndim], False).to(x.dtype)
         return self.reduce(work, over or list(range(x.ndim)), bool(self.keepdims)).to(x.dtype)
@@ -191,12 +191,10 @@ class _ArgExtreme(Op, abstract=True):
 
     def _where(self, x: torch.Tensor, extreme: Any) -> torch.Tensor:
         x = wide(x)
-        if not self.select_last_index:
-            made: torch.Tensor = extreme(x, self.axis, keepdim=bool(self.keepdims))
-            return made
-        last = x.shape[self.axis] - 1
-        made = last - extreme(x.flip(self.axis), self.axis, keepdim=bool(self.keepdims))
-        return made
+        if self.select_last_index:
+            x = x.flip(self.axis)
+        where: torch.Tensor = extreme(x, self.axis, keepdim=bool(self.keepdims))
+        return x.shape[self.axis] - 1 - where if self.select_last_index else where
 
     @classmethod
     def examples(cls) -> Iterable[Example]:

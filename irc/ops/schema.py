@@ -161,6 +161,10 @@ def infer_by_schema(
         schema = onnx.defs.get_schema(op.name, opset, op.domain)
     except onnx.defs.SchemaError:
         return [None] * outputs
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    for k, type in enumerate(inputs):
+        if type is None and schema.inputs[min(k, len(schema.inputs) - 1)].option != optional:
+            return [None] * outputs  # there is an input, of unknown type: onnx would take it for a missing one
     names = [f"i{k}" if t is not None else "" for k, t in enumerate(inputs)]
     made = [f"o{k}" for k in range(outputs)]
     data = {

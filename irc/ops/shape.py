@@ -102,7 +102,7 @@ class Flatten(_Movement):
 
 @dataclass(frozen=True)
 class Transpose(_Movement):
-    """The axes in another order: axis k of the output is axis `perm[k]` of x; reversed by default. ONNX Transpose-25."""
+    """The axes in another order: axis k of y is axis `perm[k]` of x; reversed by default. ONNX Transpose-25."""
 
     since = 1
 
@@ -165,7 +165,8 @@ class Expand(_Movement):
     since = 8
 
     def run(self, x: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
-        return x.expand(torch.broadcast_shapes(x.shape, tuple(ints(shape))))
+        sizes: tuple[int, ...] = torch.broadcast_shapes(x.shape, tuple(ints(shape)))  # type: ignore[no-untyped-call]
+        return x.expand(sizes)
 
     @classmethod
     def examples(cls) -> Iterable[Example]:

@@ -78,5 +78,6 @@ def _cost_cells(row: Row) -> list[str]:
 def render(what: RenderableType, width: int = 160) -> str:
     """A rich renderable as plain text."""
     buffer = io.StringIO()
-    Console(file=buffer, width=width, color_system=None).print(what)
+    # names are text, not markup: `skip=[head]` must not vanish
+    Console(file=buffer, width=width, color_system=None, markup=False, emoji=False).print(what)
     return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip().splitlines())

@@ -6,6 +6,7 @@ attribute ::= 1 | 0.5 | 1e-05f | "text" | true | none | [attribute, ...] | 0x...
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -79,8 +80,12 @@ def _proto_text(name: str, data: bytes) -> str:
             value = tuple(_decoded(s) for s in proto.strings)
         case _:
             value = None
+    if value == ():
+        value = None  # the text of an empty list does not say of what
     parts = value if isinstance(value, tuple) else (value,)
-    if None in parts or value == () or attribute_proto(name, value) != data:
+    parts = tuple(math.nan if part != part else part for part in parts)  # the text does not say which NaN
+    value = parts if isinstance(value, tuple) else parts[0]
+    if None in parts or attribute_proto(name, value) != data:
         return f"0x{data.hex()}"
     texts = [str(np.float32(part)) if isinstance(part, float) else _value_text(part) for part in parts]
     return f"[{', '.join(texts)}]" if isinstance(value, tuple) else texts[0]

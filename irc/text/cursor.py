@@ -40,14 +40,16 @@ class Cursor:
 
     def sees(self, kind: str, text: str = "") -> bool:
         """Whether the token at hand is of that kind, and reads `text` if that is given."""
-        return self.token.kind == kind and text in ("", self.token.text)
+        token = self.tokens[self.at]
+        return token.kind == kind and (not text or token.text == text)
 
     def accept(self, kind: str, text: str = "") -> Token | None:
         """Take the token if it is of that kind."""
-        if not self.sees(kind, text):
+        token = self.tokens[self.at]
+        if token.kind != kind or (text and token.text != text):
             return None
         self.at += 1
-        return self.tokens[self.at - 1]
+        return token
 
     def expect(self, kind: str, what: str = "", text: str = "") -> Token:
         """Take the token, which must be of that kind."""

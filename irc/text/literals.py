@@ -67,10 +67,10 @@ def _element_text(value: Any, dtype: DType) -> str:
 def _float_text(value: Any, dtype: DType) -> str:
     """The shortest text that reads back as the value: of a float32 wherever that holds it."""
     exact = float(value)
-    if dtype not in (DType.F64, DType.C128):
-        with np.errstate(over="ignore"):
-            short = str(np.float32(exact))
-        if float(np.float32(short)) == exact:
+    if dtype is not DType.F64 and dtype is not DType.C128:  # all others are float32 or narrower
+        single = np.float32(exact)
+        short = str(single)
+        if np.float32(short) == single:
             return short
     return repr(exact)
 

@@ -12,12 +12,17 @@ from __future__ import annotations
 from irc.graph import Node
 from irc.ops.cast import Cast
 from irc.passes.base import Outcome
-from irc.passes.edit import substitute
+from irc.passes.edit import read_instead, substitute
 from irc.passes.simplify_rules.rule import Table
 from irc.types import DType
 
 # significant bits (sign aside), largest and smallest binary exponent of subnormals, of the float types that take part
-_FLOATS = {DType.BF16: (8, 127, -133), DType.F16: (11, 15, -24), DType.F32: (24, 127, -149), DType.F64: (53, 1023, -1074)}
+_FLOATS = {
+    DType.BF16: (8, 127, -133),
+    DType.F16: (11, 15, -24),
+    DType.F32: (24, 127, -149),
+    DType.F64: (53, 1023, -1074),
+}
 _INTEGERS = {d: d.bits - (d.text[0] == "i") for d in DType if d.is_integer and d.bits >= 8}  # bits of the magnitude
 
 
@@ -33,13 +38,13 @@ def _same(node: Node) -> Outcome:
 def _chain(node: Node) -> Outcome:
     op, between = node.op, node.inputs[0]
     inner = between.producer if between is not None else None
-    if inner is None or not isinstance(inner.op, Cast) or inner.inputs[0] is None or inner.inputs[0].tensor_type is None:
+    source = inner.inputs[0] if inner is not None else None
+    if inner is None or not isinstance(inner.op, Cast) or source is None or source.tensor_type is None:
         return None
     assert isinstance(op, Cast)
-    first, second, third = inner.inputs[0].tensor_type.dtype, DType.of_onnx(inner.op.to), DType.of_onnx(op.to)
-    if not _is_passed(first, second, third):
+    if not _is_passed(source.tensor_type.dtype, DType.of_onnx(inner.op.to), DType.of_onnx(op.to)):
         return None
-    node.set_input(0, inner.inputs[0])
+    read_instead(node, 0, source)
     return True
 
 

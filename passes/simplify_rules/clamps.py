@@ -17,7 +17,7 @@ import numpy as np
 from irc.graph import Node, Value
 from irc.ops.activation import Clip, Relu
 from irc.passes.base import Outcome
-from irc.passes.edit import scalar_of, substitute
+from irc.passes.edit import read_instead, scalar_of, substitute
 from irc.passes.simplify_rules.rule import Table
 from irc.types import Array
 
@@ -51,14 +51,15 @@ def _merge(node: Node) -> Outcome:
     """Clip(Clip(x)) = Clip(x)."""
     between = node.inputs[0]
     inner = between.producer if between is not None else None
-    if between is None or inner is None or node.output.tensor_type is None or between.use_count != 1 or inner.graph is not node.graph:
+    if between is None or inner is None or between.use_count != 1 or inner.graph is not node.graph:
+        return None
+    if node.output.tensor_type is None:
         return None
     outer, first = _range_of(node), _range_of(inner)
     if outer is None or first is None or inner.inputs[0] is None:
         return None
     low, high = (min(max(bound, outer.low), outer.high) for bound in first)
-    node.set_input(0, inner.inputs[0])
-    node.graph.remove(inner)
+    read_instead(node, 0, inner.inputs[0])
     if (low, high) == (0, math.inf) and _is_float(node.output):
         _become_relu(node)
     else:

@@ -1,14 +1,14 @@
 """Ops that move elements, and here do not.
 
-    Identity(x), Concat(x), Split(x) in one part                    =  x
-    Transpose[0, 1, ...](x)                                         =  x
-    Transpose[q](Transpose[p](x))                                   =  Transpose[p[q]](x)
-    Reshape, Flatten, Squeeze, Unsqueeze, Expand to x's own shape   =  x
-    Reshape(view(x), s)                                             =  Reshape(x, s)      (s copies no dimension of the view)
-    view(view(x)), back in x's shape                                =  x
-    Tile by ones, Pad by zeros, Slice of all, Resize by ones        =  x
-    Dropout(x) outside of training                                  =  x
-    Concat(Split(x)), all parts in order                            =  x
+Identity(x), Concat(x), Split(x) in one part                    =  x
+Transpose[0, 1, ...](x)                                         =  x
+Transpose[q](Transpose[p](x))                                   =  Transpose[p[q]](x)
+Reshape, Flatten, Squeeze, Unsqueeze, Expand to x's own shape   =  x
+Reshape(view(x), s)                                             =  Reshape(x, s)    (s copies no dimension of view)
+view(view(x)), back in x's shape                                =  x
+Tile by ones, Pad by zeros, Slice of all, Resize by ones        =  x
+Dropout(x) outside of training                                  =  x
+Concat(Split(x)), all parts in order                            =  x
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from irc.ops.misc import Dropout
 from irc.ops.resize import Resize
 from irc.ops.shape import Expand, Flatten, Identity, Reshape, Squeeze, Tile, Transpose, Unsqueeze
 from irc.passes.base import Outcome
-from irc.passes.edit import only_first_output_read, same_known_shape, scalar_of, substitute
+from irc.passes.edit import only_first_output_read, read_instead, same_known_shape, scalar_of, substitute
 from irc.passes.simplify_rules.rule import Table
 from irc.types import Dim
 
@@ -104,7 +104,7 @@ def _composed(node: Node) -> Outcome:
     rank = len(first or second or ())
     first, second = first or _reversed(rank), second or _reversed(rank)
     node.set_op(Transpose(perm=tuple(first[axis] for axis in second)))
-    node.set_input(0, inner.inputs[0])
+    read_instead(node, 0, inner.inputs[0])
     return True
 
 
@@ -129,7 +129,7 @@ def _reshape_of_view(node: Node) -> Outcome:
         return None
     if inner.output.use_count != 1:
         return None  # the view stays anyway, and its input would get another reader
-    node.set_input(0, inner.inputs[0])
+    read_instead(node, 0, inner.inputs[0])
     return True
 
 
@@ -162,7 +162,7 @@ def _pad(node: Node) -> Outcome:
 
 
 def _slice(node: Node) -> Outcome:
-    starts, ends, axes, steps = (node.constant(k) for k in range(1, 5))
+    starts, ends, steps = (node.constant(k) for k in (1, 2, 4))
     if (node.input(4) is not None and (steps is None or np.any(steps <= 0))) or starts is None or ends is None:
         return None
     source = node.inputs[0]

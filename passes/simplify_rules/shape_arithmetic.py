@@ -8,9 +8,9 @@
     Slice(x : [N, 8], ends=(N,), axes=(0,))    =>  Slice(x, ends=[2^63 - 1], axes=[0])
     Resize(x : [N, C, 8, 8], (N, C, 16, 16))   =>  Resize(x, [16, 16], axes=[2, 3])
 
-Valid because a symbol stands for one number wherever it occurs in the graph; which one, nobody asks, so a symbolic batch
-stays symbolic. A symbol is taken to be at least 1. One walk in topological order, in which better shapes of a reshape
-make better types behind it.
+Valid because a symbol stands for one number wherever it occurs in the graph; which one, nobody asks, so a symbolic
+batch stays symbolic. A symbol is taken to be at least 1. One walk in topological order, in which a better shape of a
+reshape makes better types behind it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from irc.ops.index import Concat, Gather, Slice
 from irc.ops.reduce import ReduceProd
 from irc.ops.resize import Resize
 from irc.ops.shape import Expand, Identity, Reshape, Shape, Size, Squeeze, Unsqueeze
+from irc.passes.edit import read_instead, substitute
 from irc.passes.simplify_rules.refine import refine
-from irc.types import Dim, DType, TensorType, product
+from irc.types import Dim, DType, product
 
 _LARGEST = 64  # elements; no shape is longer
 _END = (1 << 63) - 1
@@ -86,7 +87,7 @@ def _materialize(node: Node, numbers: Numbers) -> None:
         return  # it wraps around at run time, which is nothing that a shape does
     data = np.array(numbers.dims, type.dtype.numpy)
     constant = node.graph.add_constant(data.reshape(()) if numbers.is_scalar else data, node.output.name)
-    node.graph.replace(node, [constant])
+    substitute(node, constant)
 
 
 # ---- what comes out of a node
@@ -229,7 +230,7 @@ def _fix(node: Node, index: int, dims: Sequence[int] | None) -> bool:
     type = value.tensor_type
     dtype = type.dtype.numpy if type is not None else np.dtype(np.int64)
     data = np.minimum(np.array(dims, np.int64), np.iinfo(dtype).max).astype(dtype)
-    node.set_input(index, node.graph.add_constant(data, value.name))
+    read_instead(node, index, node.graph.add_constant(data, value.name))
     node.set_op(node.op)
     return True
 

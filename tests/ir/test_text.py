@@ -140,7 +140,7 @@ def fill(draw: st.DrawFn, graph: Graph, outer: list[Value], depth: int) -> None:
 
 
 def described(graph: Graph) -> list[Any]:
-    """Everything a graph holds, as plain data that compares (an array by its bytes, an op by its repr: NaN is not NaN)."""
+    """Everything a graph holds, as data that compares: an array by its bytes, an op by its repr, for NaN is not NaN."""
 
     def data(array: Array | None) -> Any:
         if array is None:
@@ -336,6 +336,15 @@ def test_an_error_names_the_place_and_what_was_expected(text: str, message: str)
     with pytest.raises(TextError) as caught:
         parse_graph(text)
     assert message in str(caught.value)
+
+
+def test_a_nan_attribute_keeps_its_bits() -> None:
+    nans = np.array([0x7FC00000, 0xFFC00000, 0x7FC00001], np.uint32).view(np.float32)
+    for kept in (tuple(attribute("a", [float(v)]) for v in nans), tuple(attribute("a", float(v)) for v in nans)):
+        for each in kept:
+            graph = Graph()
+            graph.insert(OnnxOp("", "A", 1, (each,)), [], name="a", outputs=0)
+            assert parse_graph(print_graph(graph)).node("a").op == graph.node("a").op
 
 
 def test_weights_of_another_type_are_refused() -> None:

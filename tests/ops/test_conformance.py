@@ -1,7 +1,8 @@
-"""Every typed op passes onnx's own node test cases, at each case's tolerance, or leaves the case to onnxruntime by name."""
+"""Every typed op passes onnx's own node test cases, at each case's tolerance, or leaves the case to onnxruntime."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import defaultdict
 from functools import cache
@@ -21,10 +22,26 @@ from irc.op import Op
 from irc.ops.onnx_op import OnnxOp
 from irc.ops.schema import op_of_proto
 
-# what torch cannot hold or do, so that execution runs it in onnxruntime: strings, 4-bit and uint64 numbers, training
-LEFT_TO_ONNXRUNTIME: frozenset[str] = frozenset()
+# how many cases of an op torch cannot hold or do, so that execution runs them in onnxruntime, and what they are
+LEFT_TO_ONNXRUNTIME = {
+    "BatchNormalization": 2,
+    "BitShift": 2,
+    "Cast": 52,
+    "CastLike": 24,
+    "DequantizeLinear": 5,
+    "Div": 1,
+    "Dropout": 6,
+    "Equal": 2,
+    "Max": 1,
+    "Min": 1,
+    "Mod": 1,
+    "Pow": 1,
+    "QuantizeLinear": 5,
+    "TopK": 1,
+}
+BEYOND_TORCH = re.compile(r"int[24](_|$)|float4e2m1|e8m0|uint64|string|training", re.IGNORECASE)
 
-HALF = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+HALF = {np.dtype(np.float16): 2.0**-10, np.dtype(ml_dtypes.bfloat16): 2.0**-7}  # a unit in the last place of 1
 
 
 @cache
@@ -35,6 +52,7 @@ def cases() -> dict[str, list[tuple[Op, TestCase]]]:
         warnings.simplefilter("ignore")  # making the cases overflows and divides by zero on purpose
         collected = collect_testcases(None)
     for case in collected:
+        assert case.model is not None
         graph = case.model.graph
         if len(graph.node) != 1 or case.model.functions:
             continue
@@ -53,6 +71,7 @@ def array_of(data: Any) -> Any:
 
 def run(op: Op, case: TestCase, given: list[Any]) -> list[Any]:
     """The outputs of the case's node."""
+    assert case.model is not None
     node = case.model.graph.node[0]
     held = {i.name: to_torch(array_of(x), copy=True) for i, x in zip(case.model.graph.input, given, strict=True)}
     inputs = [held[name] if name else None for name in node.input]
@@ -67,7 +86,7 @@ def assert_same(ours: Any, theirs: Any, case: TestCase) -> None:
     """Equal dtype, shape and, to the case's tolerance, numbers."""
     theirs = array_of(theirs)
     # the numbers of 16-bit cases are numpy's, which rounds after every step: up to two units in the last place away
-    rtol = max(case.rtol, 2 * float(ml_dtypes.finfo(ours.dtype).eps)) if ours.dtype in HALF else case.rtol
+    rtol = max(case.rtol, 2 * HALF[ours.dtype]) if ours.dtype in HALF else case.rtol
     assert ours.dtype == theirs.dtype, f"{ours.dtype}, not {theirs.dtype}"
     assert ours.shape == theirs.shape, f"{ours.shape}, not {theirs.shape}"
     if theirs.dtype.num >= 256:
@@ -77,9 +96,10 @@ def assert_same(ours: Any, theirs: Any, case: TestCase) -> None:
 
 @pytest.mark.parametrize("name", sorted({name for domain, name in Op.registry if not domain}))
 def test_passes_the_cases_of_onnx(name: str) -> None:
-    failures, left = [], set()
+    failures: list[str] = []
+    left: set[str] = set()
     for op, case in cases().get(name, []):
-        for given, expected in case.data_sets:
+        for given, expected in case.data_sets or []:
             try:
                 for ours, theirs in zip(run(op, case, list(given)), expected, strict=True):
                     assert_same(ours, theirs, case)
@@ -88,4 +108,5 @@ def test_passes_the_cases_of_onnx(name: str) -> None:
             except Exception as error:
                 failures.append(f"{case.name}: {type(error).__name__}: {error}")
     assert not failures, "\n".join(failures)
-    assert left == {case.name for _, case in cases().get(name, [])} & LEFT_TO_ONNXRUNTIME
+    assert [name for name in left if not BEYOND_TORCH.search(name)] == []
+    assert len(left) == LEFT_TO_ONNXRUNTIME.get(name, 0)

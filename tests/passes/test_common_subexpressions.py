@@ -36,7 +36,9 @@ def test_equal_chains(transform):
     )
 
 
-@pytest.mark.parametrize(("op", "merged"), [("Add", True), ("Mul", True), ("Sub", False), ("Div", False), ("Max", False)])
+@pytest.mark.parametrize(
+    ("op", "merged"), [("Add", True), ("Mul", True), ("Sub", False), ("Div", False), ("Max", False)]
+)
 def test_swapped_inputs(transform, op, merged):
     made = transform(
         CommonSubexpressions(),

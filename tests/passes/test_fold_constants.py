@@ -7,7 +7,7 @@ import pytest
 
 from irc.graph import Graph
 from irc.ops.binary import Add
-from irc.ops.shape import Expand
+from irc.ops.shape import Expand, Reshape
 from irc.passes.context import plain_context
 from irc.passes.fold_constants import FoldConstants
 from irc.text import parse_graph
@@ -207,8 +207,6 @@ def test_large_weight_that_only_changes_its_form(transform):
     x = graph.add_input("x", tensor("f32", 2))
     w = graph.add_constant(np.ones(1 << 19, np.float32), "w")
     shape = graph.add_constant(np.array([-1, 2], np.int64), "shape")
-    from irc.ops.shape import Reshape
-
     folded = graph.insert(Reshape(), [w, shape])
     graph.add_output(graph.insert(Add(), [folded.output, x], name="add").output, "y")
     assert transform(FoldConstants(), graph).ops() == ["Add"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from irc.frontends.torch.reader import read_torch
+from irc.frontends.torch.reader import is_torch_model, read_torch
 
-__all__ = ["read_torch"]
+__all__ = ["is_torch_model", "read_torch"]

@@ -69,7 +69,7 @@ def arange(e: Emitter, end: Number | str, **_: object) -> Value:
 @rule("aten.arange.start", "aten.arange.start_step")
 def arange_step(e: Emitter, start: Number | str, end: Number | str, step: Number | str = 1, **_: object) -> Value:
     to = e.out.dtype
-    if not any(isinstance(n, str) for n in (start, end, step)):
+    if not isinstance(start, str) and not isinstance(end, str) and not isinstance(step, str):
         (count,) = e.static(e.out_shape, "the length of an arange")
         numbers = np.arange(count) * step + start
         return e.constant(numbers.astype(to.numpy), "range")
@@ -114,11 +114,3 @@ def to(e: Emitter, x: Value, *arguments: object, **_: object) -> Value:
 @rule("aten.bool.default")
 def to_bool(e: Emitter, x: Value) -> Value:
     return e.cast(x, DType.BOOL)
-
-
-@rule("aten._assert_tensor_metadata.default", "aten._assert_async.msg", "aten._assert_scalar.default")
-@rule("aten.sym_constrain_range.default", "aten.sym_constrain_range_for_size.default")
-@rule("aten._assert_async.default")
-def dropped(e: Emitter, *arguments: object, **_: object) -> None:
-    """An assertion about the inputs: the exported program was checked, and ONNX has none."""
-    return

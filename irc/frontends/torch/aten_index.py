@@ -97,15 +97,14 @@ def _broadcast(e: Emitter, x: Value, given: Sequence[Value], at: Sequence[int]) 
 
 
 @rule("aten.index_put.default")
-def index_put(
-    e: Emitter, x: Value, indices: Sequence[Value | None], values: Value, accumulate: bool = False
-) -> Value:
+def index_put(e: Emitter, x: Value, indices: Sequence[Value | None], values: Value, accumulate: bool = False) -> Value:
     """x[mask] = number, or x[i] = rows with one index tensor for the first axis."""
     given = [i for i in indices if i is not None]
-    if len(indices) == 1 and len(given) == 1 and dtype(given[0]) is DType.BOOL and shape(values) == () and not accumulate:
+    one = len(indices) == 1 and len(given) == 1
+    if one and dtype(given[0]) is DType.BOOL and shape(values) == () and not accumulate:
         mask = e.unsqueeze(given[0], *range(rank(given[0]), rank(x)))
         return e.emit("Where", mask, e.cast(values, dtype(x)), x, part="")
-    if len(indices) != 1 or len(given) != 1 or dtype(given[0]) is DType.BOOL:
+    if not one or dtype(given[0]) is DType.BOOL:
         raise Unsupported("index_put but with one index tensor for the first axis")
     dims = [d for d in (*shape(given[0]), *shape(x)[1:]) if d is not None]
     if len(dims) != rank(given[0]) + rank(x) - 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def _with_batch(axes: int, pool: Rule) -> Rule:
     return function
 
 
-def _window(axes: int, kernel: Setting, stride: Setting, padding: Setting) -> dict[str, tuple[int, ...]]:
+def _window(axes: int, kernel: Setting, stride: Setting, padding: Setting) -> dict[str, Any]:
     sizes = per_axis(kernel, axes)
     steps = sizes if not isinstance(stride, int) and not stride else per_axis(stride, axes)
     return {"kernel_shape": sizes, "strides": steps, "pads": per_axis(padding, axes) * 2}
@@ -48,7 +49,10 @@ def _max_pool(axes: int, indices: bool) -> Rule:
     ) -> Result:
         settings = _window(axes, kernel_size, stride, padding)
         dilations = per_axis(dilation, axes)
-        more = {"dilations": dilations if set(dilations) != {1} else None, "ceil_mode": int(ceil_mode) or None}
+        more: dict[str, Any] = {
+            "dilations": dilations if set(dilations) != {1} else None,
+            "ceil_mode": int(ceil_mode) or None,
+        }
         if not indices:
             return e.emit("MaxPool", x, part="", **settings, **more)
         y, place = e.emit_many("MaxPool", [x], 2, part="", **settings, **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def _layer(
     if len(sets[0]) == 4:
         b = e.constant(np.stack([np.concatenate([reordered(s[2]), reordered(s[3])]) for s in sets]), f"{prefix}B")
     direction = "bidirectional" if len(sets) == 2 else None
-    more = {"linear_before_reset": 1} if op == "GRU" else {}
+    more: dict[str, Any] = {"linear_before_reset": 1} if op == "GRU" else {}
     made = e.emit_many(
         op, [x, w, r, b, None, *begin], 1 + len(begin), part=part, hidden_size=hidden, direction=direction, **more
     )

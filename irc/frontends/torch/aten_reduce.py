@@ -22,9 +22,7 @@ def reduce(e: Emitter, op: str, x: Value, dim: Axes = None, keepdim: bool = Fals
 
 
 def _arithmetic(onnx: str) -> Rule:
-    def function(
-        e: Emitter, x: Value, dim: Axes = None, keepdim: bool = False, *, dtype: object = None
-    ) -> Value:
+    def function(e: Emitter, x: Value, dim: Axes = None, keepdim: bool = False, *, dtype: object = None) -> Value:
         return reduce(e, onnx, e.cast(x, e.out.dtype), dim, keepdim)
 
     return function
@@ -124,6 +122,13 @@ def var_mean(
     return var(e, x, dim, None, keepdim, correction=correction), mean
 
 
+@rule("aten.var_mean.dim")
+def var_mean_dim(
+    e: Emitter, x: Value, dim: Axes, unbiased: bool = True, keepdim: bool = False
+) -> tuple[Value | None, ...]:
+    return var_mean(e, x, dim, correction=int(unbiased), keepdim=keepdim)
+
+
 @rule("aten.linalg_vector_norm.default")
 def vector_norm(
     e: Emitter, x: Value, ord: Number = 2, dim: Axes = None, keepdim: bool = False, *, dtype: object = None
@@ -148,6 +153,15 @@ def norm_dim(e: Emitter, x: Value, p: Number | None, dim: Axes, keepdim: bool = 
 @rule("aten.norm.Scalar")
 def norm(e: Emitter, x: Value, p: Number = 2) -> Value:
     return vector_norm(e, x, p)
+
+
+@rule("aten.cosine_similarity.default")
+def cosine_similarity(e: Emitter, a: Value, b: Value, dim: int = 1, eps: float = 1e-8) -> Value:
+    """Sum of a / max(|a|, eps) * b / max(|b|, eps)."""
+    a, b = e.promoted(a, b)
+    least = e.scalar(eps, dtype(a), "epsilon")
+    units = [e.emit("Div", x, e.emit("Max", reduce(e, "ReduceL2", x, dim, True, "norm"), least)) for x in (a, b)]
+    return reduce(e, "ReduceSum", e.emit("Mul", *units), dim)
 
 
 @rule("aten.cumsum.default")

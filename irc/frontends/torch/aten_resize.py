@@ -21,8 +21,8 @@ def pad(e: Emitter, x: Value, pad: Sequence[Size], mode: str = "constant", value
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)][::-1]
     if all(p == (0, 0) for p in pairs):
         return x
-    before: list[Size] = [0] * (rank(x) - len(pairs)) + [p[0] for p in pairs]
-    after: list[Size] = [0] * (rank(x) - len(pairs)) + [p[1] for p in pairs]
+    others = [0] * (rank(x) - len(pairs))
+    before, after = [*others, *(p[0] for p in pairs)], [*others, *(p[1] for p in pairs)]
     if mode == "constant" and any(isinstance(p, int) and p < 0 for p in (*before, *after)):
         return _cropped(e, x, before, after, value)
     filler = e.scalar(value, dtype(x), "value") if mode == "constant" and value else None
@@ -90,8 +90,9 @@ def _resize(e: Emitter, x: Value, factors: Sequence[float] | None, **attributes:
 
 
 def _gives(have: object, want: object, ratio: float) -> bool:
-    """Whether ONNX, which scales in float32, comes to the wanted size by the ratio."""
-    return isinstance(have, int) and math.floor(np.float32(have) * np.float32(ratio)) == want
+    """Whether floor(have * ratio) is the wanted size, whether a runtime computes that in float32 or in float64."""
+    scale = np.float32(ratio)
+    return isinstance(have, int) and all(math.floor(t(have) * t(scale)) == want for t in (np.float32, np.float64))
 
 
 def _factors(scales: Sequence[float | None]) -> list[float] | None:
@@ -101,9 +102,7 @@ def _factors(scales: Sequence[float | None]) -> list[float] | None:
 
 @rule("aten.upsample_nearest1d.vec", "aten.upsample_nearest2d.vec", "aten.upsample_nearest3d.vec")
 def nearest(e: Emitter, x: Value, output_size: Sequence[Size] | None, factors: Sequence[float] | None) -> Value:
-    return _resize(
-        e, x, factors, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric"
-    )
+    return _resize(e, x, factors, mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric")
 
 
 @rule("aten.upsample_nearest1d.default", "aten.upsample_nearest2d.default", "aten.upsample_nearest3d.default")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from irc.frontends.torch.emitter import Emitter, axis_of, dtype, elements, rank, shape
 from irc.frontends.torch.rules import Unsupported, rule
 from irc.frontends.torch.symbols import Size
@@ -117,7 +119,7 @@ def expand_as(e: Emitter, x: Value, other: Value) -> Value:
 
 @rule("aten.repeat.default", "aten.tile.default")
 def repeat(e: Emitter, x: Value, repeats: Sequence[Size]) -> Value:
-    times: list[Size] = [1] * (rank(x) - len(repeats)) + list(repeats)
+    times: list[Size] = [*([1] * (rank(x) - len(repeats))), *repeats]
     x = e.unsqueeze(x, *range(len(times) - rank(x)))
     return e.emit("Tile", x, e.sizes(times, "repeats"), part="", type=e.out)
 
@@ -270,9 +272,11 @@ def slice_scatter(
     """`x` with `source` in place of one slice."""
     axis = axis_of(dim, rank(x))
     begin, stop = 0 if start is None else start, _LAST if end is None else end
-    if step != 1 or not isinstance(begin, int):
-        raise Unsupported("slice_scatter with a step or a symbolic start")
+    if not isinstance(begin, int):
+        raise Unsupported("slice_scatter from a symbolic start")
     size = shape(x)[axis]
+    if step != 1:
+        return _scattered(e, x, source, axis, _places(begin, stop, step, size))
     begin = begin + size if begin < 0 and isinstance(size, int) else begin
     parts = [source]
     if begin != 0:
@@ -280,6 +284,21 @@ def slice_scatter(
     if stop != size and not (isinstance(stop, int) and stop >= _whole(size)):
         parts.append(e.slice(x, axis, stop, _LAST, part="behind"))
     return source if len(parts) == 1 else e.emit("Concat", *parts, part="", type=e.out, axis=axis)
+
+
+def _places(start: int, end: Size, step: int, size: Size | None) -> Sequence[int]:
+    if not isinstance(size, int) or not isinstance(end, int):
+        raise Unsupported("a slice with a step along a symbolic size")
+    return range(size)[start:end:step]
+
+
+def _scattered(e: Emitter, x: Value, source: Value, axis: int, places: Sequence[int]) -> Value:
+    """`x` with the slices of `source` at `places` along one axis."""
+    order = [axis, *(a for a in range(rank(x)) if a != axis)]
+    indices = np.array(places, np.int64)[:, None]
+    first, updates = e.transpose(x, order, part="first"), e.transpose(source, order, part="updates")
+    y = e.emit("ScatterND", first, indices, updates, part="scattered")
+    return e.transpose(y, [order.index(a) for a in range(rank(x))], part="back")
 
 
 @rule("aten.select_scatter.default")

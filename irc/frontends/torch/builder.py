@@ -1,8 +1,8 @@
 """From an exported program to a Graph, operator by operator.
 
-    placeholder -> input, or constant under its name in the state dict
-    operator    -> what its rule writes
-    output      -> graph output
+placeholder -> input, or constant under its name in the state dict
+operator    -> what its rule writes
+output      -> graph output
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from irc.graph import Graph, Origin, Value
 from irc.types import DType, TensorType
 
 _WEIGHTS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+_ASSERTIONS = ("aten._assert_", "aten.sym_constrain_range")  # about the inputs; ONNX has none
 _SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
 
 
@@ -95,21 +96,27 @@ class Builder:
                 self._values[node] = spec.arg.value
 
     def _weights(self) -> None:
-        for spec, node in self._specs():
-            if spec.kind is InputKind.USER_INPUT or not node.users:
-                continue
-            if spec.kind not in _WEIGHTS or spec.target is None:
-                raise Unsupported(f"an input of kind {spec.kind.name}")
-            held = self._program.state_dict.get(spec.target)
-            tensor = self._program.constants[spec.target] if held is None else held
-            self._values[node] = self._constant(tensor, spec.target)
+        """Constants for the weights that are used: one for all names of the same memory, under the first of them."""
+        first: dict[Any, str] = {}
+        held = [(s, n, self._tensor(s)) for s, n in self._specs() if s.kind is not InputKind.USER_INPUT]
+        for spec, node, tensor in held:
+            name = first.setdefault(_memory(tensor), str(spec.target))
+            if node.users:
+                self._values[node] = self._constant(tensor, name)
 
-    def _constant(self, tensor: Any, name: str) -> Value:
-        """The constant of a tensor, one for all names of the same memory."""
+    def _tensor(self, spec: InputSpec) -> torch.Tensor:
+        if spec.kind not in _WEIGHTS or spec.target is None:
+            raise Unsupported(f"an input of kind {spec.kind.name}")
+        held = self._program.state_dict.get(spec.target)
+        tensor = self._program.constants[spec.target] if held is None else held
         if not isinstance(tensor, torch.Tensor):
-            raise Unsupported(f"the object '{name}', which is no tensor")
-        place = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
-        if tensor.numel() == 0 or place not in self._tied:
+            raise Unsupported(f"the object '{spec.target}', which is no tensor")
+        return tensor
+
+    def _constant(self, tensor: torch.Tensor, name: str) -> Value:
+        """The constant of a tensor, one for the same memory."""
+        place = _memory(tensor)
+        if place not in self._tied:
             self._tied[place] = self._graph.add_constant(weight_of(tensor), name)
         return self._tied[place]
 
@@ -131,7 +138,8 @@ class Builder:
         for name, argument in zip(names, kept, strict=True):
             value = self._argument(argument)
             if isinstance(value, str | int | float):
-                value = self._emitter(name, Origin(), ()).tensor(value, DType.F32 if isinstance(value, float) else DType.I64)
+                to = DType.F32 if isinstance(value, float) else DType.I64
+                value = self._emitter(name, Origin(), ()).tensor(value, to)
             if isinstance(value, Value):
                 self._graph.add_output(value, name)
 
@@ -156,7 +164,7 @@ class Builder:
         if _is_inlined(node):
             return self._inline(node)
         if not _needs_rule(node):
-            return None  # a size; computed from the inputs' shapes by whoever needs it
+            return None  # a size is computed from the inputs' shapes by whoever needs it
         rule = rule_for(node.target)
         assert rule is not None  # `build` has looked
         arguments = [self._argument(a) for a in node.args]
@@ -218,6 +226,13 @@ class Builder:
         return values if isinstance(result, list | tuple) else values[0]
 
 
+def _memory(tensor: torch.Tensor) -> Any:
+    """What two tensors share if and only if they are the same elements."""
+    if tensor.numel() == 0 or tensor.device.type == "meta":
+        return id(tensor)
+    return tensor.data_ptr(), tensor.device, tensor.dtype, tuple(tensor.shape), tensor.stride()
+
+
 def _operators(module: torch.fx.GraphModule) -> list[torch.fx.Node]:
     """The operators of a module and of the regions within it."""
     graphs = [m.graph for m in module.modules() if isinstance(m, torch.fx.GraphModule)]
@@ -234,8 +249,8 @@ def _gives_tensors(node: torch.fx.Node) -> bool:
 
 
 def _needs_rule(node: torch.fx.Node) -> bool:
-    """Whether the node is more than arithmetic of sizes."""
-    return not isinstance(node.meta.get("val"), _SYMBOLIC)
+    """Whether the node is more than arithmetic of sizes, or an assertion about them."""
+    return not isinstance(node.meta.get("val"), _SYMBOLIC) and not str(node.target).startswith(_ASSERTIONS)
 
 
 def _is_inlined(node: torch.fx.Node) -> bool:

@@ -220,7 +220,8 @@ class Emitter:
 
     def slice(self, x: Value, axis: int, start: Size, end: Size, step: int = 1, part: str = "slice") -> Value:
         """`x[..., start:end:step, ...]` along one axis."""
-        return self.emit("Slice", x, self.sizes([start], "starts"), self.sizes([end], "ends"), [axis], [step], part=part)
+        first, last = self.sizes([start], "starts"), self.sizes([end], "ends")
+        return self.emit("Slice", x, first, last, [axis], [step], part=part)
 
 
 def common_dtype(a: Value | Number | str, b: Value | Number | str) -> DType:

@@ -1,11 +1,12 @@
 """From whatever the user has to a functional `ExportedProgram` in evaluation mode.
 
-    nn.Module, fx.GraphModule --torch.export--> ExportedProgram --functionalized if it writes into views--> …
+nn.Module, fx.GraphModule --torch.export--> ExportedProgram --functionalized if it writes into views--> …
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.export.dynamic_shapes import refine_dynamic_shapes_from_suggested_fixes
 from torch.utils import _pytree as pytree
 
 from irc.errors import ModelError
@@ -57,20 +59,54 @@ def export(model: torch.nn.Module, example_inputs: Any, dynamic_shapes: Any = No
     with evaluating(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return torch.export.export(model, arguments, named, dynamic_shapes=shapes)
+            return _traced(model, arguments, named, shapes)
         except Exception as error:
             raise ModelError(f"torch.export cannot trace {type(model).__name__}: {_reason(error)}") from error
 
 
+_RANGE = re.compile(r"\s*\w+ = Dim\('\w+', (min|max)=\d+(, max=\d+)?\)")
+
+
+def _traced(
+    model: torch.nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], shapes: Any
+) -> torch.export.ExportedProgram:
+    """The traced program.
+
+    Where the sizes that torch finds valid are a range (a sequence no longer than the position embedding), the dynamic
+    dimension is narrowed to it; what else torch cannot prove of it becomes an assertion in the program.
+    """
+
+    def trace(shapes: Any, deferred: bool = False) -> torch.export.ExportedProgram:
+        return torch.export.export(
+            model, arguments, named, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=deferred
+        )
+
+    try:
+        return trace(shapes)
+    except Exception as error:
+        if "Constraints violated" not in str(error):
+            raise
+        _, _, fixes = str(error).partition("Suggested fixes:\n")
+        ranges = fixes.split("\n\n")[0].splitlines()
+        try:
+            if ranges and all(map(_RANGE.fullmatch, ranges)):
+                return trace(refine_dynamic_shapes_from_suggested_fixes(str(error), shapes))
+            return trace(shapes, deferred=True)
+        except Exception:
+            raise error from None
+
+
 def _reason(error: Exception) -> str:
     """The first lines of torch's message, and what to do."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    text = " ".join(lines[:6]) or type(error).__name__
-    advice = (
-        "take data-dependent control flow out of forward (torch.export.draft_export lists it all), "
+    message = str(error).replace(' For more information, run with TORCH_LOGS="+dynamic".', "")
+    lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
+    text = " ".join(lines[:4])[:600] or type(error).__name__
+    if "marked" in text or "specialize" in text or "Constraints violated" in text:
+        return f"{text}; leave that dimension out of dynamic_shapes, or take what fixes it out of forward"
+    return (
+        f"{text}; take data-dependent control flow out of forward (torch.export.draft_export lists it), "
         "or pass an ExportedProgram or an .onnx file"
     )
-    return f"{text[:800]}; {advice}"
 
 
 def _call(model: torch.nn.Module, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -155,12 +191,16 @@ def functional(program: torch.export.ExportedProgram) -> torch.export.ExportedPr
         return program
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return program.run_decompositions({})  # an empty table: no operator is taken apart
+        taken_apart: dict[torch._ops.OperatorBase, Any] = {}  # none
+        written_out: torch.export.ExportedProgram = program.run_decompositions(taken_apart)
+        return written_out
 
 
 def _writes(node: torch.fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
-    return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
+    if node.op != "call_function" or schema is None or not schema.is_mutable:
+        return False
+    return "dropout" not in schema.name  # in evaluation mode it does nothing
 
 
 def _plain(node: torch.fx.Node) -> bool:
@@ -187,7 +227,7 @@ def _may_alias(node: torch.fx.Node) -> bool:
         return True
     if any(r.alias_info is not None for r in schema.returns):
         return not schema.is_mutable
-    name = schema.name.split("::")[-1]
-    if name.startswith(_FRESH):
+    if schema.name.split("::")[-1].startswith(_FRESH):
         return False
-    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(schema.name, "CompositeImplicitAutograd"))
+    name = f"{schema.name}.{schema.overload_name}" if schema.overload_name else schema.name
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"))

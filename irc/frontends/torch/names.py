@@ -13,16 +13,18 @@ from torch.utils import _pytree as pytree
 _CALL = re.compile(r"@\d+")  # torch counts the calls of a module that is called again: `head@1`
 
 
-def _call_path(node: torch.fx.Node) -> str:
-    """Path of the innermost module that the node belongs to, with the count of its call."""
+def _innermost(node: torch.fx.Node) -> tuple[str, str]:
+    """The innermost module that the node belongs to: the key of this call of it, and its path."""
     stack = node.meta.get("nn_module_stack") or {}
-    path = str(next(reversed(stack.values()))[0]) if stack else ""
-    return "" if path.startswith("_empty_nn_module_stack") else path
+    for key, (path, _) in reversed(stack.items()):
+        if not str(path).startswith("_empty_nn_module_stack"):  # torch's mark of a node that belongs to none
+            return str(key), _CALL.sub("", str(path))
+    return "", ""
 
 
 def layer_of(node: torch.fx.Node) -> str:
     """Path of the innermost module that the node belongs to, as in `named_modules()`; empty for the model itself."""
-    return _CALL.sub("", _call_path(node))
+    return _innermost(node)[1]
 
 
 def operator_name(target: Any) -> str:
@@ -35,13 +37,18 @@ class LayerNames:
     """Names for the nodes: the layer's path if the operator is all that it does, else `path.operator`."""
 
     def __init__(self, nodes: Iterable[torch.fx.Node]) -> None:
-        self._calls = Counter(_call_path(node) for node in nodes)
+        self._calls = Counter(_innermost(node) for node in nodes)
 
     def of(self, node: torch.fx.Node) -> str:
         layer, operator = layer_of(node), operator_name(node.target)
-        if layer and self._calls[_call_path(node)] == 1:
+        if layer and self._calls[_innermost(node)] == 1:
             return layer
         return f"{layer}.{operator}" if layer else operator
+
+
+def _key_name(key: Any) -> str:
+    """A step into a container: the key, the field or the index."""
+    return str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", ""))))
 
 
 def output_names(spec: pytree.TreeSpec, count: int) -> list[str]:
@@ -52,7 +59,7 @@ def output_names(spec: pytree.TreeSpec, count: int) -> list[str]:
     """
     try:
         leaves, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(range(count)), spec))
-        paths = [[str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", "")))) for k in path] for path, _ in leaves]
+        paths = [[_key_name(key) for key in path] for path, _ in leaves]
     except Exception:  # a container type of the user's that does not unflatten into placeholders
         paths = [[str(i)] for i in range(count)]
     if len(paths) != count:

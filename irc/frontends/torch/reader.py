@@ -16,6 +16,11 @@ from irc.frontends.torch.rules import Unsupported
 from irc.graph import Graph
 
 
+def is_torch_model(model: object) -> bool:
+    """Whether `read_torch` takes the object."""
+    return isinstance(model, torch.nn.Module | torch.export.ExportedProgram)
+
+
 def read_torch(
     model: torch.nn.Module | torch.export.ExportedProgram,
     example_inputs: Any = None,

@@ -9,7 +9,7 @@ is what the operator gives. A rule that does not cover some arguments raises `Un
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from irc.graph import Value
 
@@ -19,14 +19,17 @@ Rule = Callable[..., Result]
 RULES: dict[str, Rule] = {}
 
 
-class Unsupported(Exception):
+class Unsupported(Exception):  # noqa: N818  # not an error: it sends the model another way
     """A rule does not cover these arguments; the text says why. The whole model then goes another way."""
 
 
-def rule(*targets: str) -> Callable[[Rule], Rule]:
+_Function = TypeVar("_Function", bound=Rule)
+
+
+def rule(*targets: str) -> Callable[[_Function], _Function]:
     """Enter a function in the table for the given operators: `@rule("aten.conv2d.default")`."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: _Function) -> _Function:
         for target in targets:
             if target in RULES:
                 raise ValueError(f"two rules for {target}")

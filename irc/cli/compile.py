@@ -1,0 +1,161 @@
+"""`irc compile`: a model in, passes over it, a file out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from irc.cli.data import HELP as DATA_HELP
+from irc.cli.data import PREPROCESS_HELP, open_data, progress_over
+from irc.cli.model import HELP, read_model
+from irc.cli.output import check_output, print_table, print_text
+from irc.errors import OptionError
+
+if TYPE_CHECKING:
+    from irc.backends.artifact import Artifact
+    from irc.backends.onnx.fusion import FusionReport
+    from irc.passes.base import Pass
+    from irc.target import Target
+
+_ONNXRUNTIME = ("onnx", "onnx:arm")  # the targets whose runtime is at hand, so that it can be asked what it fuses
+
+
+def command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write, .onnx or .irc.")],
+    passes: Annotated[
+        str | None,
+        typer.Option(help='As "fold-batch-norm, quantize{method=mse}", see irc passes; exact ones if not given.'),
+    ] = None,
+    target: Annotated[str, typer.Option(help="What the file is for; see irc targets.")] = "onnx",
+    calibration: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)] = "",
+    preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
+    opset: Annotated[int | None, typer.Option(help="Of the file; the model's own, 21 at least, if not given.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    check: Annotated[str, typer.Option(help="numerics: compare the outputs around each pass that is not lossy.")] = "",
+    print_after: Annotated[
+        list[str] | None, typer.Option(metavar="PASS", help="Print the IR after this pass, or after all; repeatable.")
+    ] = None,
+    reproducer: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where a crash of a pass leaves irc-reproducer-*, which replays it.")
+    ] = Path(),
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report to this file, as JSON.")] = None,
+) -> None:
+    """Compress a model and write it; print what each pass did."""
+    import irc.api
+    from irc.backends.registry import find_target
+    from irc.passes.options import parse_pipeline
+    from irc.passes.pipeline import Pipeline
+
+    goal = find_target(target)
+    steps = parse_pipeline(irc.api.DEFAULT_PASSES if passes is None else passes)
+    Pipeline(steps, check=check)  # refuses a wrong order or check before anything is read
+    shown = _known_passes(print_after or [], steps)
+    _check_opset(opset)
+    _check_files(output, report, model, calibration)
+    data = open_data(calibration, preprocess) if calibration else None
+    if preprocess and not calibration:
+        raise OptionError("--preprocess is for the images of --calibration, which is not given")
+    artifact = irc.api.compile(
+        read_model(model),
+        steps,
+        calibration=data,
+        target=goal,
+        opset=opset,
+        seed=seed,
+        check=check,
+        reproducer=reproducer,
+        print_after=shown,
+        progress=progress_over(data),
+    )
+    _save(artifact, output)
+    fusion = _fusion(artifact, output, goal)
+    if report is not None:
+        _write_report(report, artifact, fusion)
+    _print_result(model, output, artifact, fusion)
+
+
+def _known_passes(names: Sequence[str], steps: Sequence[Pass]) -> list[str]:
+    """The names, of which lists with commas are taken apart; OptionError if a pass is not in the pipeline."""
+    wanted = [name.strip() for each in names for name in each.split(",")]
+    known = ["all", *(step.pass_name() for step in steps)]
+    for name in wanted:
+        if name not in known:
+            raise OptionError(f"--print-after: there is no pass '{name}' in the pipeline; give {', '.join(known)}")
+    return wanted
+
+
+def _check_opset(opset: int | None) -> None:
+    import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    if opset is not None and not 7 <= opset <= newest:
+        raise OptionError(f"opset {opset} is not known; this onnx knows 7 to {newest}")
+
+
+def _check_files(output: Path, report: Path | None, model: str, calibration: str) -> None:
+    for path in filter(None, (output, report)):
+        check_output(path, reads=model)
+        check_output(path, reads=calibration)
+    if report is not None and os.path.realpath(report) == os.path.realpath(output):
+        raise OptionError(f"--report and --output both name '{output}'; give two files")
+
+
+def _save(artifact: Artifact, output: Path) -> None:
+    if output.suffix == ".irc":
+        from irc.text import save_text
+
+        save_text(artifact.graph, output)
+    else:
+        artifact.save(output)
+
+
+def _fusion(artifact: Artifact, output: Path, target: Target) -> FusionReport | None:
+    """What onnxruntime makes of the file, if it is quantized and for onnxruntime."""
+    from irc.backends.onnx.fusion import fusion_report
+
+    if target.name not in _ONNXRUNTIME or output.suffix == ".irc":
+        return None
+    quantized = any(node.op.name == "FakeQuant" for node in artifact.graph.walk())
+    return fusion_report(output, target) if quantized else None
+
+
+def _write_report(path: Path, artifact: Artifact, fusion: FusionReport | None) -> None:
+    """The report as JSON: `{target, passes, rows, fusion}`; an SQNR without any noise is the text "exact"."""
+    from irc.backends.onnx.save import atomic_file
+
+    rows: list[dict[str, Any]] = [asdict(row) for row in artifact.report.rows]
+    for row in rows:
+        if row["sqnr"] is not None and abs(row["sqnr"]) == float("inf"):
+            row["sqnr"] = "exact" if row["sqnr"] > 0 else "no signal"
+    whole = {
+        "target": artifact.target.name,
+        "passes": artifact.graph.info.metadata.get("irc.passes", ""),
+        "rows": rows,
+        "fusion": None if fusion is None else {**asdict(fusion), "summary": fusion.summary()},
+    }
+    with atomic_file(path) as file:
+        file.write(json.dumps(whole, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def _print_result(model: str, output: Path, artifact: Artifact, fusion: FusionReport | None) -> None:
+    print_table(artifact.report.table())
+    for line in artifact.report.remarks():
+        print_text(line)
+    if fusion is not None:
+        print_text(str(fusion))
+    before = f", was {_size(Path(model)):,}" if Path(model).is_file() else ""
+    print_text(f"wrote {output}: {_size(output):,} bytes{before}")
+
+
+def _size(path: Path) -> int:
+    """Bytes of a model file with the weights beside it."""
+    beside = [path.with_name(path.name + ".data"), path.with_name(path.stem + ".safetensors")]
+    wanted = [path, *beside[:1]] if path.suffix != ".irc" else [path, *beside[1:]]
+    return sum(p.stat().st_size for p in wanted if p.is_file())

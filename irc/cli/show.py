@@ -1,0 +1,80 @@
+"""`irc show`: what a model is made of and what it costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from irc.cli.model import HELP, read_model
+from irc.cli.output import add_row, make_table, print_fields, print_table, print_text
+
+if TYPE_CHECKING:
+    from irc.graph import Graph
+
+
+def command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
+    layers: Annotated[bool, typer.Option("--layers", help="One row a layer: type, parameters, bytes, MACs.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Print the IR instead.")] = False,
+) -> None:
+    """Print the summary of a model: inputs, outputs, operators, parameters, bytes, MACs, peak activation memory."""
+    graph = read_model(model)
+    if text:
+        from irc.text import print_graph
+
+        print_text(print_graph(graph).rstrip())
+        return
+    _print_summary(model, graph)
+    print_text("")
+    _print_operators(graph)
+    if layers:
+        print_text("")
+        _print_layers(graph)
+
+
+def _print_summary(model: str, graph: Graph) -> None:
+    from irc.analysis.cost import cost
+
+    spent = cost(graph)
+    opsets = (f"{domain} {version}".strip() for domain, version in graph.info.opsets.items())
+    outputs = zip(graph.output_names, graph.outputs, strict=True)
+    print_fields(
+        [
+            ("model", model),
+            ("opset", ", ".join(opsets)),
+            *(("inputs", f"{v.name}: {v.type}{', has a default' * (v in graph.defaults)}") for v in graph.inputs),
+            *(("outputs", f"{name}: {value.type}") for name, value in outputs),
+            ("nodes", f"{spent.nodes:,}"),
+            ("parameters", f"{spent.parameters:,}"),
+            ("bytes", f"{spent.bytes:,}"),
+            ("MACs", f"{spent.macs:,}"),
+            ("peak memory", f"{spent.peak_memory:,}"),
+            *(("metadata", f"{key} = {text}") for key, text in sorted(graph.info.metadata.items())),
+            *(("note", note) for note in graph.info.notes),
+        ]
+    )
+
+
+def _print_operators(graph: Graph) -> None:
+    from irc.analysis.cost import layers
+
+    totals: dict[str, list[int]] = {}
+    for layer in layers(graph):
+        row = totals.setdefault(layer.op, [0, 0, 0, 0])
+        for index, amount in enumerate((1, layer.parameters, layer.bytes, layer.macs)):
+            row[index] += amount
+    table = make_table("operator", "nodes", "parameters", "bytes", "MACs")
+    for op, row in sorted(totals.items(), key=lambda item: (-item[1][0], item[0])):
+        add_row(table, op, *(f"{amount:,}" for amount in row))
+    print_table(table)
+
+
+def _print_layers(graph: Graph) -> None:
+    from irc.analysis.cost import layers
+
+    table = make_table("layer", "operator", "output", "parameters", "bytes", "MACs", left=("operator", "output"))
+    for layer in layers(graph):
+        type = "" if layer.type is None else str(layer.type)
+        add_row(table, layer.name, layer.op, type, f"{layer.parameters:,}", f"{layer.bytes:,}", f"{layer.macs:,}")
+    print_table(table)
