@@ -355,6 +355,10 @@ class Graph:
             graph = graph.parent.graph if graph.parent is not None else None
         return None
 
+    def find_own(self, name: str) -> Value | None:
+        """The value of that name in this graph itself, None if it has none."""
+        return self._values.get(name)
+
     def encloses(self, other: Graph) -> bool:
         """Whether `other` is a body somewhere within this graph."""
         while other.parent is not None:

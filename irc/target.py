@@ -42,6 +42,7 @@ class QuantPolicy:
     concat_shares_scale : all inputs of a Concat must have the output's scale
     residual_skip_only : at an Add of two branches quantize only the branch that does not come from a contraction
     float_bias : the bias of a contraction stays float (TensorRT), instead of int32 through a DequantizeLinear
+    saturating_pairs : the runtime may add two products in 16 bits (x86 without VNNI); weights are scaled so that they fit
     gemm_output_float : a Gemm or MatMul may give float out, so that a graph's last layer is not requantized
     """
 
@@ -52,6 +53,7 @@ class QuantPolicy:
     concat_shares_scale: bool = False
     residual_skip_only: bool = False
     float_bias: bool = False
+    saturating_pairs: bool = False
     gemm_output_float: bool = True
 
     def runs_integer(self, op: Op) -> bool:

@@ -8,6 +8,7 @@ import networkx as nx
 import numpy as np
 
 from irc.analysis.ranges import METHODS, choose_range
+from irc.analysis.saturation import PAIR_LIMIT, largest_pairs
 from irc.errors import ModelError, OptionError
 from irc.execution.statistics import Histogram, Range, collect_histograms, collect_ranges
 from irc.graph import Graph, Node, Value
@@ -26,7 +27,8 @@ _BIAS_LIMIT = 2.0**30  # of an int32 bias, with room for correct-bias
 class Calibrate(Pass):
     """Give every FakeQuant that has none its scale and zero point.
 
-    Weights: symmetric, `scale[c] = max|w[c]| / qmax`, one for each output channel. Activations: the range of the value
+    Weights: symmetric, `scale[c] = max|w[c]| / qmax`, one for each output channel; larger where two neighbouring weights
+    would saturate on x86 without VNNI (`irc.analysis.saturation`). Activations: the range of the value
     over the calibration samples, by `method`, widened to hold 0; `scale = (high - low) / (qmax - qmin)`,
     `zero_point = round(qmin - low / scale)`. What only moves elements shares the scale of its input. A channel's scale is
     kept large enough that its bias fits an int32 of `scale_x * scale_w[c]`.
@@ -43,6 +45,8 @@ class Calibrate(Pass):
     method: str = option("min-max", help="how to choose the range of activations", choices=METHODS)
     percentile: float = option(99.999, help="per cent of the elements within the range, for method=percentile")
 
+    vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
+
     def run(self, graph: Graph, context: Context) -> None:
         if not 50 < self.percentile <= 100:
             raise OptionError(f"calibrate: percentile={self.percentile:g} is not in (50, 100]")
@@ -52,7 +56,7 @@ class Calibrate(Pass):
             return
         for node in open_ones:
             if node.constant(0) is not None:
-                _calibrate_constant(node)
+                _calibrate_constant(node, self.vnni or not context.target.policy.saturating_pairs)
         self._activations([n for n in open_ones if n.constant(0) is None], graph, context)
         _floor_weight_scales(graph)
 
@@ -128,7 +132,7 @@ def _join_concats(graph: Graph, chosen: dict[Node, tuple[float, float]]) -> None
         chosen.update(dict.fromkeys(group, (low, high)))
 
 
-def _calibrate_constant(node: Node) -> None:
+def _calibrate_constant(node: Node, pairs_fit: bool) -> None:
     data, op = node.constant(0), _op(node)
     assert data is not None
     if not np.isfinite(data).all():
@@ -140,6 +144,9 @@ def _calibrate_constant(node: Node) -> None:
         return
     axes = tuple(a for a in range(data.ndim) if a != op.axis)
     largest = np.abs(data).max(axis=axes, initial=0)
+    if not pairs_fit:
+        pairs = [largest_pairs(user, data) / PAIR_LIMIT for user in node.output.users]
+        largest = np.maximum(largest, op.qmax * np.max(pairs, axis=0, initial=0))
     scales = np.maximum(largest / op.qmax, _SMALLEST_SCALE).astype(np.float32)
     set_scale(node, scales, np.zeros(len(scales), np.int32))
 

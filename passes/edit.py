@@ -91,3 +91,14 @@ def broadcasts_into(data: Array, value: Value) -> bool:
         return False
     dims = type.shape[len(type.shape) - data.ndim :]
     return all(d == 1 or (isinstance(n, int) and n == d) for d, n in zip(data.shape, dims, strict=True))
+
+
+def per_channel(data: Array, value: Value) -> Array | None:
+    """`data`, broadcast against `value`, as a vector over axis 1 of that; None if it is not one number a channel."""
+    type = value.tensor_type
+    if type is None or type.shape is None or not data.ndim <= len(type.shape) >= 2:
+        return None
+    shape = (*(1,) * (len(type.shape) - data.ndim), *data.shape)
+    if shape[1] != type.shape[1] or any(d != 1 for k, d in enumerate(shape) if k != 1):
+        return None
+    return data.reshape(-1)

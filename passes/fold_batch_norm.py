@@ -14,7 +14,7 @@ from irc.ops.conv import Conv, ConvTranspose
 from irc.ops.linear import Gemm, MatMul
 from irc.ops.norm import BatchNormalization
 from irc.passes.base import Declined, Outcome, Rewrite, option, within
-from irc.passes.edit import only_first_output_read, other_reader, set_constant, substitute
+from irc.passes.edit import only_first_output_read, other_reader, per_channel, set_constant, substitute
 from irc.types import Array
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class FoldBatchNorm(Rewrite):
         BN(W x + c)   =   (a W) x + (a c + b)
         W BN(x) + c   =   (W a) x + (W b + c)
 
+    A Mul or Add of one constant a channel (Caffe's Scale, a layer's learned gain) is such a BN with a or b alone. It
+    folds into the product before it, or into the BN before it.
+
     Valid where the product has no other reader (of BN's output, in the second form), all of W, c, scale, bias, mean
     and var are constants, and, in the second form, the convolution pads nothing (it would pad zeros where BN gives b).
     Within 1e-4 of the largest output: W a is computed in float64 and rounded once to the dtype of W, an error of 6e-8
@@ -48,12 +51,16 @@ class FoldBatchNorm(Rewrite):
     numerics = within(1e-4)
 
     def rewrite(self, node: Node, context: Context) -> Outcome:
+        if isinstance(node.op, Mul | Add):
+            return _fold_scale_or_shift(node)
         if not isinstance(node.op, BatchNormalization):
             return None
         affine = _affine_of(node, node.op)
         if isinstance(affine, Declined):
             return affine
-        behind = _fold_into_producer(node, affine)
+        source = node.inputs[0]
+        assert source is not None
+        behind = _fold_into_producer(node, source, affine)
         if behind is True:
             return True
         ahead = _fold_into_consumer(node, affine)
@@ -89,9 +96,8 @@ def _affine_of(node: Node, op: BatchNormalization) -> _Affine | Declined:
 # ---- BN(W x + c)
 
 
-def _fold_into_producer(node: Node, affine: _Affine) -> bool | Declined:
-    source = node.inputs[0]
-    assert source is not None
+def _fold_into_producer(node: Node, source: Value, affine: _Affine) -> bool | Declined:
+    """Fold what `node` does to `source` into what computes that."""
     producer = source.producer
     if producer is None:
         return Declined(f"its input '{source.name}' is not computed by a convolution or matrix product")
@@ -123,6 +129,41 @@ def _along_outputs(a: Array, op: Op, weight: Array) -> Array:
             return a.reshape(-1, 1)
         case _:
             return a
+
+
+# ---- Mul and Add of a constant
+
+
+def _fold_scale_or_shift(node: Node) -> Outcome:
+    """Fold it into a contraction or batch norm before it; anywhere else it is an ordinary Mul or Add, and no site."""
+    for index in (0, 1):
+        source, data = node.inputs[index], node.constant(1 - index)
+        producer = source.producer if source is not None else None
+        if source is None or data is None or producer is None or data.dtype not in _DTYPES:
+            continue
+        if not isinstance(producer.op, (*_CONTRACTIONS, BatchNormalization)) or source.use_count != 1:
+            return None
+        vector = per_channel(data, source)
+        if vector is None:
+            return None
+        wide, neutral = np.asarray(vector, np.float64), np.full(vector.shape, float(isinstance(node.op, Add)))
+        affine = _Affine(neutral, wide) if isinstance(node.op, Add) else _Affine(wide, neutral)
+        if isinstance(producer.op, BatchNormalization):
+            return _fold_into_batch_norm(node, producer, affine)
+        return True if _fold_into_producer(node, source, affine) is True else None
+    return None
+
+
+def _fold_into_batch_norm(node: Node, producer: Node, affine: _Affine) -> Outcome:
+    """a BN(z) + b is a BN of scale a scale and bias a bias + b."""
+    scale, bias = producer.constant(1), producer.constant(2)
+    if scale is None or bias is None or scale.dtype not in _DTYPES or not only_first_output_read(producer):
+        return None
+    set_constant(producer, 1, (scale * affine.a).astype(scale.dtype), "scale")
+    set_constant(producer, 2, (bias * affine.a + affine.b).astype(bias.dtype), "bias")
+    producer.set_op(producer.op)
+    substitute(node, producer.output)
+    return True
 
 
 # ---- W BN(x) + c

@@ -30,8 +30,10 @@ class Quantize(Pass):
     skip: tuple[str, ...] = option((), help="patterns of node names or layers that stay float")
     weight_bits: int | None = option(None, help="bits of the weights; 7 for x86 without VNNI; the target's own if none")
 
+    vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
+
     def run(self, graph: Graph, context: Context) -> None:
         InsertFakeQuant(skip=self.skip, weight_bits=self.weight_bits).run(graph, context)
-        Calibrate(method=self.method, percentile=self.percentile).run(graph, context)
+        Calibrate(method=self.method, percentile=self.percentile, vnni=self.vnni).run(graph, context)
         if self.correct:
             CorrectBias().run(graph, context)

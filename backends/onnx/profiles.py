@@ -39,7 +39,7 @@ TARGETS = {
             "onnx",
             "onnx",
             "ONNX for onnxruntime on x86: uint8 activations, int8 weights",
-            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_ONNXRUNTIME),
+            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_ONNXRUNTIME, saturating_pairs=True),
         ),
         Target(
             "onnx:arm",
@@ -64,7 +64,7 @@ TARGETS = {
             "onnx:openvino",
             "onnx",
             "ONNX for OpenVINO: uint8 activations, int8 weights",
-            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_OPENVINO),
+            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_OPENVINO, saturating_pairs=True),
         ),
         Target(
             "onnx:qnn",

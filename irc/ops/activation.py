@@ -77,7 +77,7 @@ class Clip(Op):
 class PRelu(Op):
     """y = x if x >= 0 else slope * x, slope broadcast to x. ONNX PRelu-16."""
 
-    since = 9
+    since = 7
 
     def run(self, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
         return torch.where(x < 0, slope * x, x)
@@ -363,55 +363,3 @@ class Shrink(Op):
     def examples(cls) -> Iterable[Example]:
         yield Example(cls(), (_x(),))
         yield Example(cls(bias=1.0, lambd=1.5), (_x(),))
-
-
-@dataclass(frozen=True)
-class Softmax(Op):
-    """y = exp(x) / sum of exp(x) along the axis. ONNX Softmax-13."""
-
-    since = 13
-
-    axis: int = -1
-
-    def run(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(x, self.axis)
-
-    @classmethod
-    def examples(cls) -> Iterable[Example]:
-        yield Example(cls(), (_x(),))
-        yield Example(cls(axis=1), (100 * _x(),))
-
-
-@dataclass(frozen=True)
-class LogSoftmax(Op):
-    """y = x - log(sum of exp(x) along the axis). ONNX LogSoftmax-13."""
-
-    since = 13
-
-    axis: int = -1
-
-    def run(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.log_softmax(x, self.axis)
-
-    @classmethod
-    def examples(cls) -> Iterable[Example]:
-        yield Example(cls(), (_x(),))
-        yield Example(cls(axis=1), (100 * _x(),))
-
-
-@dataclass(frozen=True)
-class Hardmax(Op):
-    """y = 1 at the first largest element along the axis, 0 elsewhere. ONNX Hardmax-13."""
-
-    since = 13
-
-    axis: int = -1
-
-    def run(self, x: torch.Tensor) -> torch.Tensor:
-        first = x.argmax(self.axis, keepdim=True)
-        return torch.zeros_like(x).scatter(self.axis, first, 1)
-
-    @classmethod
-    def examples(cls) -> Iterable[Example]:
-        yield Example(cls(), (sample(2, 3, 4),))
-        yield Example(cls(axis=0), (sample(2, 3, 4),))

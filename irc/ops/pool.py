@@ -27,10 +27,10 @@ class MaxPool(Op):
 
     since = 1
 
+    kernel_shape: tuple[int, ...]
     auto_pad: str = "NOTSET"
     ceil_mode: int = 0
     dilations: tuple[int, ...] | None = None
-    kernel_shape: tuple[int, ...] = ()
     pads: tuple[int, ...] | None = None
     storage_order: int = 0
     strides: tuple[int, ...] | None = None
@@ -99,11 +99,11 @@ class AveragePool(Op):
 
     since = 7
 
+    kernel_shape: tuple[int, ...]
     auto_pad: str = "NOTSET"
     ceil_mode: int = 0
     count_include_pad: int = 0
     dilations: tuple[int, ...] | None = None
-    kernel_shape: tuple[int, ...] = ()
     pads: tuple[int, ...] | None = None
     strides: tuple[int, ...] | None = None
 
@@ -161,10 +161,10 @@ class LpPool(Op):
 
     since = 2
 
+    kernel_shape: tuple[int, ...]
     auto_pad: str = "NOTSET"
     ceil_mode: int = 0
     dilations: tuple[int, ...] | None = None
-    kernel_shape: tuple[int, ...] = ()
     p: int = 2
     pads: tuple[int, ...] | None = None
     strides: tuple[int, ...] | None = None

@@ -16,7 +16,7 @@ import torch
 from irc.errors import GraphError
 from irc.op import Example, Op, Quant, QuantKind
 from irc.ops.tensors import ints, sample, shape_input
-from irc.types import Array
+from irc.types import Array, TensorType, Type
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class _Axis:
     scale: float
     start: float
     end: float
+
+
+def _scaled(size: int, part: float, scale: float) -> int:
+    """The output size of an axis, in float32 as onnxruntime has it: 10 * 0.7 is 7 there, and less in float64."""
+    return math.floor(np.float32(size) * np.float32(part) * np.float32(scale))
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,23 @@ class Resize(Op):
     @property
     def quant(self) -> Quant:
         return Quant(QuantKind.MOVEMENT if self.mode == "nearest" else QuantKind.ARITHMETIC)
+
+    def infer(
+        self, inputs: Sequence[Type | None], constants: Sequence[Array | None], outputs: int
+    ) -> list[Type | None]:
+        types = super().infer(inputs, constants, outputs)
+        scales, x, made = constants[2] if len(constants) > 2 else None, inputs[0], types[0]
+        crop = self.coordinate_transformation_mode == "tf_crop_and_resize"
+        if scales is None or not scales.size or crop or not isinstance(x, TensorType) or x.shape is None:
+            return types
+        if not isinstance(made, TensorType) or made.shape is None:
+            return types
+        shape = list(made.shape)
+        for axis, scale in zip(self.axes or range(len(shape)), scales.tolist(), strict=True):
+            size = x.shape[axis]
+            if isinstance(size, int):
+                shape[axis] = _scaled(size, 1, scale)  # onnx multiplies in float64, which may come out one less
+        return [TensorType(made.dtype, tuple(shape))]
 
     def run(
         self,
@@ -104,7 +126,7 @@ class Resize(Op):
             factors = [float(s) for s in scales.tolist()]
             crop = self.coordinate_transformation_mode == "tf_crop_and_resize"
             wanted = [
-                math.floor(shape[a] * ((e - b) if crop else 1) * f)
+                _scaled(shape[a], e - b if crop else 1, f)
                 for a, f, b, e in zip(axes, factors, starts, ends, strict=True)
             ]
         else:
@@ -198,6 +220,7 @@ class Resize(Op):
         for nearest in ("round_prefer_ceil", "floor", "ceil"):
             yield Example(cls(nearest_mode=nearest), (x, None, up))
         yield Example(cls(mode="linear"), (x, None, None, shape_input(1, 2, 7, 3)))
+        yield Example(cls(mode="linear"), (sample(1, 1, 10), None, np.array([1, 1, 0.7], np.float32)))
         yield Example(cls(mode="linear", antialias=1), (x, None, down))
         yield Example(cls(mode="cubic", antialias=1, exclude_outside=1), (x, None, down))
         yield Example(cls(mode="cubic", cubic_coeff_a=-0.5, exclude_outside=1), (x, None, up))

@@ -90,17 +90,15 @@ class _Namer:
 
     def _name_outputs(self, graph: Graph) -> None:
         """Give each output's name to the value behind it where that is possible, moving aside whoever has it."""
-        claimed: dict[str, Value] = {}
+        for value in graph.inputs:
+            self.names[value] = value.name
         for value, name in zip(graph.outputs, graph.output_names, strict=True):
             if value.producer is not None and value.graph is graph and value not in self.names:
                 self.names[value] = name
-            claimed[name] = value
-        for name, value in claimed.items():
-            holder = graph._values.get(name)
-            if holder is not None and holder is not value and holder not in self.names and holder not in graph.inputs:
+        for name in graph.output_names:
+            holder = graph.find_own(name)
+            if holder is not None and holder not in self.names:
                 self.names[holder] = graph.unique_name(f"{name}_inner")
-        for value in graph.inputs:
-            self.names[value] = value.name
 
     def _node(self, node: Node) -> NodeProto:
         proto = NodeProto(

@@ -19,7 +19,7 @@ from irc.ops.linear import Gemm, MatMul
 from irc.ops.pool import GlobalAveragePool
 from irc.ops.reduce import ReduceMean
 from irc.passes.base import Outcome
-from irc.passes.edit import substitute
+from irc.passes.edit import per_channel, substitute
 from irc.passes.simplify_rules.rule import Table
 from irc.types import Array, TensorType
 
@@ -46,7 +46,7 @@ def _take_in(producer: Node, bias: Value, data: Array) -> bool:
         case Gemm() if _is_row(data, producer.output):
             producer.set_input(2, bias)
             producer.set_op(replace(producer.op, beta=1.0))
-        case Conv() | ConvTranspose() if (channels := _per_channel(data, producer.output)) is not None:
+        case Conv() | ConvTranspose() if (channels := per_channel(data, producer.output)) is not None:
             producer.set_input(2, producer.graph.add_constant(channels, bias.name))
             producer.set_op(producer.op)
         case _:
@@ -66,17 +66,6 @@ def _is_row(data: Array, product: Value) -> bool:
         return False
     shape = (1, 1, *data.shape)[-2:]
     return shape[0] == 1 and shape[1] in (1, type.shape[1])
-
-
-def _per_channel(data: Array, product: Value) -> Array | None:
-    """The bias as a vector over the channels; None if it is not one number a channel."""
-    type = product.tensor_type
-    if type is None or type.shape is None or data.ndim > len(type.shape):
-        return None
-    shape = (*(1,) * (len(type.shape) - data.ndim), *data.shape)
-    if shape[1] != type.shape[1] or any(d != 1 for k, d in enumerate(shape) if k != 1):
-        return None
-    return data.reshape(-1)
 
 
 def _reduce_mean(node: Node) -> Outcome:

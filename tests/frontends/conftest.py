@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def run_in_onnxruntime(graph: Graph, inputs: Mapping[str, Array]) -> list[Array]
     """The graph's outputs, computed by onnxruntime from the ONNX model that it is."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
         model_proto(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -50,6 +51,15 @@ def assert_same(graph: Graph, model: torch.nn.Module, inputs: Any) -> None:
             finite = np.abs(want[np.isfinite(want)]).astype(np.float64)
             scale = float(finite.max(initial=0.0)) if want.dtype.kind == "f" else 0.0
             np.testing.assert_allclose(have, want, rtol=0, atol=_TOLERANCE * scale, err_msg=f"{name} by {runner}")
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread() -> Iterator[None]:
+    """Small tensors: threads cost more than they give."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class _Calls(torch.nn.Module):

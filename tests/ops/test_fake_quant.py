@@ -109,9 +109,7 @@ def test_learning_the_step_lowers_the_error() -> None:
         error().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert float(error().detach()) < 0.25 * before
-    assert (
-        0.25 < float(step.detach()) < 0.45
-    )  # 0.335 is best for a normal distribution (Max 1960)
+    assert 0.25 < float(step.detach()) < 0.45  # 0.335 is best for a normal distribution (Max 1960)
 
 
 def test_is_the_identity_before_calibration() -> None:

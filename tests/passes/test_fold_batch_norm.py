@@ -8,6 +8,7 @@ import pytest
 from irc.graph import Graph
 from irc.op import Op
 from irc.ops.activation import Relu
+from irc.ops.binary import Add, Mul
 from irc.ops.conv import Conv, ConvTranspose
 from irc.ops.linear import Gemm, MatMul
 from irc.ops.norm import BatchNormalization
@@ -126,6 +127,32 @@ def test_float64_weight_stays_float64(transform):
     graph.add_output(graph.insert(BatchNormalization(), [conv.output, *constants]).output, "y")
     assert transform(FoldBatchNorm(), graph).ops() == ["Conv"]
     assert graph.value("w").data.dtype == np.float64
+
+
+# ---- Mul and Add of one constant a channel
+
+
+@pytest.mark.parametrize("order", [(Mul(), Add()), (Add(), Mul())])
+@pytest.mark.parametrize("bias", [False, True])
+def test_scale_and_shift_behind_a_conv(transform, order, bias):
+    net = Net(1, 4, 7, 7).add(Conv(), _floats(6, 4, 3, 3), *([_floats(6)] if bias else []), name="conv").norm(6)
+    for k, op in enumerate(order):
+        net.add(op, _floats(6, 1, 1), name=f"affine{k}")
+    assert transform(FoldBatchNorm(), net.done()).ops() == ["Conv"]
+
+
+def test_scale_and_shift_behind_a_batch_norm_that_stays(transform):
+    net = Net(1, 4, 7, 7).add(Relu(), name="relu").norm(4)
+    made = transform(
+        FoldBatchNorm(), net.add(Mul(), _floats(1, 4, 1, 1), name="m").add(Add(), _floats(4, 1, 1), name="a").done()
+    )
+    assert made.ops() == ["Relu", "BatchNormalization"]
+
+
+@pytest.mark.parametrize("constant", [_floats(7), _floats(7, 1), _floats(1, 6, 7, 7)])
+def test_mul_by_other_constants_stays(transform, constant):
+    net = Net(1, 4, 9, 9).add(Conv(), _floats(6, 4, 3, 3), name="conv").add(Mul(), constant, name="mul")
+    assert transform(FoldBatchNorm(), net.done()).ops() == ["Conv", "Mul"]
 
 
 # ---- declined

@@ -223,3 +223,30 @@ def test_in_a_body(transform):
         """,
     )
     assert made.ops() == ["Neg", "If"]
+
+
+def test_loop_body(transform):
+    made = transform(
+        Simplify(),
+        """
+        graph main(opset = 21) {
+          input %x: f32[2]
+          weight %trips: i64[] = 3
+          weight %go: bool[] = true
+          %y: f32[2] = Loop:21(%trips, %go, %x) {
+            body = {
+              input %i: i64[]
+              input %c: bool[]
+              input %state: f32[2]
+              weight %one: f32[] = 1.0
+              %c_out: bool[] = Identity(%c)
+              %scaled: f32[2] = Mul(%state, %one)
+              %next: f32[2] = Add(%scaled, %x)
+              return %c_out, %next
+            }
+          }
+          return %y
+        }
+        """,
+    )
+    assert made.ops() == ["Loop", "Add"]

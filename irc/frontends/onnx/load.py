@@ -97,6 +97,7 @@ def without_weights(model: ModelProto, folder: Path | None) -> tuple[ModelProto,
     # before IR version 4 every initializer had to be an input too; since then that makes it a default
     constants = {t.name for t in model.graph.initializer} if model.ir_version < 4 else set()
     slim.graph.input.extend(v for v in model.graph.input if v.name not in constants)
+    slim.ir_version = max(model.ir_version, 4)
     arrays: dict[str, Array] = {}
     inputs = {v.name for v in slim.graph.input}
     for tensor in model.graph.initializer:

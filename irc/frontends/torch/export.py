@@ -86,11 +86,12 @@ def _traced(
     except Exception as error:
         if "Constraints violated" not in str(error):
             raise
-        _, _, fixes = str(error).partition("Suggested fixes:\n")
-        ranges = fixes.split("\n\n")[0].splitlines()
+        message = str(error).split("\n\n")[0]
+        _, _, fixes = message.partition("Suggested fixes:\n")
+        ranges = fixes.splitlines()
         try:
             if ranges and all(map(_RANGE.fullmatch, ranges)):
-                return trace(refine_dynamic_shapes_from_suggested_fixes(str(error), shapes))
+                return trace(refine_dynamic_shapes_from_suggested_fixes(message, shapes))
             return trace(shapes, deferred=True)
         except Exception:
             raise error from None

@@ -62,19 +62,16 @@ def read_torch(
 def symbol_names(program: torch.export.ExportedProgram) -> dict[str, str]:
     """The user's names for torch's symbols, by torch's name; without those that the user did not name."""
     names: dict[str, str] = {}
-    for node in program.graph.nodes:
-        fake = node.meta.get("val")
-        if node.op != "placeholder" or not isinstance(fake, torch.Tensor):
-            continue
-        environment = getattr(getattr(fake, "fake_mode", None), "shape_env", None)
-        given = getattr(environment, "source_name_to_debug_name", {})
-        for source, symbol in getattr(environment, "source_to_var", {}).items():
-            name = given.get(source, "")
-            if name.isidentifier() and name not in names.values():
-                names.setdefault(str(symbol), name)
-        if environment is not None:
-            break
-    return names
+    fakes = [n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder"]
+    environments = (getattr(getattr(fake, "fake_mode", None), "shape_env", None) for fake in fakes)
+    environment = next((e for e in environments if e is not None), None)
+    given = getattr(environment, "source_name_to_debug_name", {})
+    for source, symbol in getattr(environment, "source_to_var", {}).items():
+        name = given.get(source, "")
+        kept = environment.replacements.get(symbol, symbol)  # type: ignore[union-attr]  # two equal sizes: one symbol
+        if kept.is_Symbol and name.isidentifier() and names.get(str(kept), name) == name:
+            names[str(kept)] = name
+    return names if len(set(names.values())) == len(names) else {}
 
 
 def _by_way_of_onnx(program: torch.export.ExportedProgram, input_names: Sequence[str] | None, reason: str) -> Graph:

@@ -1,0 +1,54 @@
+"""Weights that cannot saturate on x86 without VNNI.
+
+There an integer kernel multiplies uint8 activations by int8 weights with `vpmaddubsw`, which adds two neighbouring
+products in 16 bits and saturates: 255 * 127 + 255 * 127 does not fit. If no two neighbours of the same sign sum to more
+than 128 in codes, nothing saturates and every x86 computes the same numbers. Neighbours are neighbours along the
+contraction, channels innermost, as onnxruntime packs them; a depthwise convolution has kernels of its own that widen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from irc.graph import Node
+from irc.types import Array
+
+# codes; 128 * 255 still fits in 16 bits, and rounding may add half a code to each of the two
+PAIR_LIMIT = 127.0
+
+
+def largest_pairs(node: Node, weight: Array) -> Array:
+    """For each output channel the largest magnitude that two neighbours of one sign sum to.
+
+    Parameters
+    ----------
+    node : the Conv, Gemm or MatMul that contracts with the weight
+    weight : float, as the node takes it
+
+    Returns
+    -------
+    float, shape (out,); zeros where the kernel cannot saturate.
+    """
+    rows = _rows(node, weight)
+    if rows is None:
+        return np.zeros(weight.shape[node.op.quant.weight_axis])
+    if rows.shape[1] % 2:
+        rows = np.pad(rows, ((0, 0), (0, 1)))
+    pairs = rows.reshape(len(rows), -1, 2)
+    positive = np.maximum(pairs, 0).sum(axis=2).max(axis=1, initial=0)
+    negative = np.maximum(-pairs, 0).sum(axis=2).max(axis=1, initial=0)
+    return np.asarray(np.maximum(positive, negative))
+
+
+def _rows(node: Node, weight: Array) -> Array | None:
+    """The weight as (out, contraction) in the order in which the kernel multiplies; None where it does not pair."""
+    op = node.op
+    if op.name == "Conv":
+        if weight.shape[1] == 1 and getattr(op, "group", 1) > 1:
+            return None
+        return np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
+    if op.name == "Gemm":
+        return weight if getattr(op, "transB", 0) else weight.T
+    if op.name == "MatMul" and weight.ndim == 2:
+        return weight.T
+    return None
