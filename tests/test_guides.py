@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 
@@ -51,11 +51,12 @@ class Reader:
     """Runs the blocks of one document in the current folder."""
 
     text: str
-    namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "guide"})
+    module: ModuleType = field(default_factory=lambda: ModuleType("guide"))
     printed: str = ""
 
     def run(self) -> Iterator[Shown]:
         """Run all blocks; what is shown of their output beside what it is."""
+        sys.modules["guide"] = self.module  # dataclasses look the module of a class up
         for block in _FENCE.finditer(self.text):
             language, body = block[1], block[2]
             if language == "python":
@@ -73,7 +74,7 @@ class Reader:
             Path(name[1]).write_text(body, encoding="utf-8")
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            exec(compile(body, name[1] if name else "<guide>", "exec"), self.namespace)
+            exec(compile(body, name[1] if name else "<guide>", "exec"), self.module.__dict__)
         return output.getvalue()
 
     def console(self, body: str) -> str:
@@ -91,7 +92,8 @@ class Reader:
                 with contextlib.redirect_stdout(output):
                     main(arguments)
             except SystemExit as done:
-                assert done.code == 0, f"{line} ended with {done.code}"
+                if done.code != 0:
+                    raise AssertionError(f"{line} ended with {done.code}") from None
         return output.getvalue()
 
 

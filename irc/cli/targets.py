@@ -53,6 +53,7 @@ def _print_target(target: Target) -> None:
             ("what it is", target.title),
             ("activations", _format_text(policy.activation)),
             ("weights", f"{_format_text(policy.weight)}, one scale per {scales}"),
+            *([("16-bit sums", "weights scaled so that two products fit")] if policy.saturating_pairs else []),
             ("bias", "float" if policy.float_bias else "int32"),
             ("Concat", concat),
             ("residual Add", residual),

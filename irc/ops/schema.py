@@ -74,7 +74,16 @@ def attribute_value(proto: AttributeProto) -> Attribute:
         return str(value.decode("utf-8"))
     if proto.type == AttributeProto.STRINGS:
         return tuple(v.decode("utf-8") for v in value)
+    if proto.type == AttributeProto.FLOAT:
+        return _shortest(value)
+    if proto.type == AttributeProto.FLOATS:
+        return tuple(map(_shortest, value))
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else value
+
+
+def _shortest(value: float) -> float:
+    """The float that people write for this float32: 1e-05, which its protobuf reads back as 9.999999747378752e-06."""
+    return float(str(np.float32(value)))
 
 
 def op_of_proto(node: NodeProto, opset: int) -> Op:

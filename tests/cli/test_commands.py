@@ -31,25 +31,24 @@ def columns(text: str, first: str) -> list[str]:
 
 
 def test_compile_quantizes(irc: Irc, model: Path, samples: Path) -> None:
-    # 7 bits: with 8, sums of pairs of products saturate at 16 bits in onnxruntime where the processor has no VNNI
-    quantize = ("--passes", "quantize{weight_bits=7}", "--calibration", "samples.npz")
-    ran = irc("compile", "net.onnx", *quantize, "-o", "int8.onnx", "--report", "report.json")
+    ran = irc("compile", "net.onnx", *QUANTIZE, "-o", "int8.onnx", "--report", "report.json")
     assert ran.code == 0, ran.err
     assert ran.err == ""
     small = onnx.load("int8.onnx")
     onnx.checker.check_model(small, full_check=True)
     stored = {t.name: t.data_type for t in small.graph.initializer}
     assert stored["stem.weight.int8"] == stored["head.weight.int8"] == TensorProto.INT8
-    wanted, got = outputs("net.onnx"), outputs("int8.onnx")
+    wanted, got = outputs("net.onnx")[:4], outputs("int8.onnx")[:4]  # as many samples as the report is of
     sqnr = 10 * np.log10((wanted**2).sum() / ((wanted - got) ** 2).sum())
     assert "1 of 1 Conv" in ran.out
     assert f"wrote int8.onnx: {Path('int8.onnx').stat().st_size:,} bytes, was {model.stat().st_size:,}" in ran.out
     report = json.loads(Path("report.json").read_text())
     assert report["target"] == "onnx"
-    assert report["passes"] == "quantize{weight_bits=7}"
-    assert [row["name"] for row in report["rows"]] == ["original", "quantize{weight_bits=7}"]
+    assert report["passes"] == "quantize"
+    assert [row["name"] for row in report["rows"]] == ["original", "quantize"]
     assert report["rows"][0]["cost"]["parameters"] == 4 * 27 + 4 + 40 + 10
-    assert abs(report["rows"][1]["sqnr"] - sqnr) < 1  # the report's is of the first four samples of the six
+    assert sqnr > 40  # an error of a hundredth
+    assert abs(report["rows"][1]["sqnr"] - sqnr) < 0.5  # a code may round the other way in onnxruntime's arithmetic
     assert report["fusion"]["summary"] in ran.out
 
 

@@ -75,7 +75,6 @@ CLAMPS = [
         "Clip",  # the ranges do not meet: all is 0.25
     ),
     ("f32[9]", "weight %a: f32[] = 1.0; weight %b: f32[] = -1.0; %r: f32[9] = Relu(%x); %y: f32[9] = Clip(%r, %a, %b)", "Relu Clip"),
-    ("f32[9]", "%r: f32[9] = Relu(%x); %s: f32[9] = Relu(%r); %y: f32[9] = Sub(%r, %s)", "Relu Relu Sub"),
 ]
 
 CASTS = [
@@ -87,6 +86,7 @@ CASTS = [
     ("i64[3]", "%a: i8[3] = Cast(%x) {to = 3}; %y: i64[3] = Cast(%a) {to = 7}", "Cast Cast"),
     ("i32[3]", "%a: f32[3] = Cast(%x) {to = 1}; %y: i32[3] = Cast(%a) {to = 6}", "Cast Cast"),  # 24 bits of 31
     ("i32[3]", "%a: f64[3] = Cast(%x) {to = 11}; %y: i32[3] = Cast(%a) {to = 6}", ""),
+    ("u8[3]", "%a: f32[3] = Cast(%x) {to = 1}; %y: i8[3] = Cast(%a) {to = 3}", "Cast Cast"),  # 200.0 is no i8
     ("bool[3]", "%a: i64[3] = Cast(%x) {to = 7}; %y: bool[3] = Cast(%a) {to = 9}", ""),
     ("f32[3]", "%a: bool[3] = Cast(%x) {to = 9}; %y: f32[3] = Cast(%a) {to = 1}", "Cast Cast"),
 ]
@@ -102,6 +102,7 @@ MOVEMENT = [
     ("f32[2, 3]", "%y: f32[2, 3] = Transpose(%x) {perm = [0, 1]}", ""),
     ("f32[2, 3, 4]", "%a: f32[3, 4, 2] = Transpose(%x) {perm = [1, 2, 0]}; %y: f32[2, 3, 4] = Transpose(%a) {perm = [2, 0, 1]}", ""),
     ("f32[2, 3, 4]", "%a: f32[3, 4, 2] = Transpose(%x) {perm = [1, 2, 0]}; %y: f32[4, 2, 3] = Transpose(%a) {perm = [1, 2, 0]}", "Transpose"),
+    ("f32[2, 3, 4]", "%a: f32[2, 4, 3] = Transpose(%x) {perm = [0, 2, 1]}; %y: f32[4, 2, 3] = Transpose(%a) {perm = [1, 0, 2]}", "Transpose"),
     ("f32[2, 3]", "%a: f32[3, 2] = Transpose(%x); %y: f32[2, 3] = Transpose(%a)", ""),
     ("f32[2, 3]", "%a: f32[3, 2] = Transpose(%x); %y: f32[2, 3] = Transpose(%a) {perm = [1, 0]}", ""),
     ("f32[3]", "%y: f32[3] = Transpose(%x)", ""),
@@ -198,6 +199,22 @@ def test_bounds_of_merged_clips(transform):
         }
         """
     )
+
+
+def test_clamp_that_is_read_elsewhere_stays_between(transform):
+    made = transform(
+        Simplify(),
+        """
+        graph main(opset = 21) {
+          input %x: f32[9]
+          %r: f32[9] = Relu(%x)
+          %s: f32[9] = Relu(%r)
+          %y: f32[9] = Sub(%r, %s)
+          return %y
+        }
+        """,
+    )
+    assert made.graph.node("s").inputs[0] is made.graph.node("r").output
 
 
 def test_in_a_body(transform):
