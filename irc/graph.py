@@ -543,7 +543,7 @@ class Graph:
         """
         owner = body.parent
         if body._inputs or owner is None or owner.graph is not self:
-            raise GraphError(f"body '{body.name}' cannot be inlined: it has inputs, or is no body of graph '{self.name}'")
+            raise GraphError(f"body '{body.name}' cannot be inlined: it has inputs, or its node stands elsewhere")
         for value in body.values:
             value.graph = self
             self._values[value.name] = value

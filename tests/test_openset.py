@@ -84,8 +84,8 @@ def test_calibration_is_a_stream_of_any_length() -> None:
     model = openset.load("effnet_lite0")
     first, second = itertools.islice(model.calibration(10**9), 2)  # a list would not fit into any memory
     again = next(model.calibration(1))
-    assert np.array_equal(first["x"], again["x"])
-    assert not np.array_equal(first["x"], second["x"])
+    assert np.array_equal(first["inputs"], again["inputs"])
+    assert not np.array_equal(first["inputs"], second["inputs"])
 
 
 def test_asking_for_more_than_there_is_says_how_much_there_is() -> None:

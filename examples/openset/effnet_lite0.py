@@ -56,7 +56,7 @@ def _labelled() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 def photographs() -> list[Inputs]:
     """Give the 20 labelled photographs as inputs: other sources than the calibration's."""
-    return [{"x": image[None]} for image in _labelled()[0]]
+    return [{"inputs": image[None]} for image in _labelled()[0]]
 
 
 def labels() -> NDArray[np.int64]:
@@ -78,7 +78,7 @@ def _crops(count: int, seed: int) -> Iterator[Inputs]:
         width, height = source.size
         side = int(min(width, height) * random.uniform(0.5, 1))
         left, top = random.randint(0, width - side + 1), random.randint(0, height - side + 1)
-        yield {"x": _preprocess(source.crop((left, top, left + side, top + side)))[None]}
+        yield {"inputs": _preprocess(source.crop((left, top, left + side, top + side)))[None]}
 
 
 def calibration(count: int = 32, seed: int = 0) -> Iterator[Inputs]:

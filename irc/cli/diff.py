@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from irc.analysis.error import ErrorMeter
     from irc.graph import Graph, Node
 
-_SHOWN = 20  # names of each kind, unless --all
+_SHOWN = 10  # names of each kind, unless --all
 
 
 def command(
@@ -27,7 +27,7 @@ def command(
     data: Annotated[str, typer.Option(metavar="DATA", help=f"{DATA_HELP} Made up if not given.")] = "",
     preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
     runtime: Annotated[str, typer.Option(help="What runs both: onnxruntime or irc.")] = "onnxruntime",
-    all_names: Annotated[bool, typer.Option("--all", help="Name all nodes that differ, not 20 of each kind.")] = False,
+    all_names: Annotated[bool, typer.Option("--all", help="Name all nodes that differ, not 10 of each kind.")] = False,
 ) -> None:
     """Compare two models: operators, size, nodes by name, and the error of B's outputs against A's."""
     check_runtime(runtime)

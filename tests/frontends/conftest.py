@@ -89,3 +89,15 @@ def check() -> Callable[..., Graph]:
         return graph
 
     return run
+
+
+@pytest.fixture
+def check_program() -> Callable[..., None]:
+    """Read an exported program by the rules, and compare it with the module that it was exported from."""
+
+    def run(program: torch.export.ExportedProgram, model: torch.nn.Module, inputs: Any) -> None:
+        graph = read_torch(program)
+        assert graph.info.notes == ()
+        assert_same(graph, model, inputs)
+
+    return run

@@ -340,3 +340,10 @@ def test_sequence_length_may_be_a_symbol(check: Check) -> None:
     shapes = {name: {0: "batch", 1: "length"} for name in inputs}
     longer = {name: torch.cat([value, value], 1) for name, value in inputs.items()}
     check(model, inputs, longer, _resized(longer, 1), dynamic_shapes=shapes)
+
+
+@pytest.mark.parametrize("make", [_resnet, _vit, _bert_eager, _unet], ids=lambda make: make.__name__.strip("_"))
+def test_network_in_core_aten_gives_what_it_gives_in_torch(make: Callable[[], Model], check_program: Check) -> None:
+    model, inputs = make()
+    program = torch.export.export(model, (), inputs).run_decompositions()
+    check_program(program, model, inputs)

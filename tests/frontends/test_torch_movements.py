@@ -35,7 +35,7 @@ CASES: list[tuple[str, Callable[..., Any], tuple[Tensor, ...]]] = [
     ("view_as", lambda x, y: (x.view_as(y), x.reshape_as(y)), (X, Y.reshape(4, 6))),
     ("flatten", lambda x: (x.flatten(), x.flatten(1), x.flatten(0, 1), x.flatten(1, 2), x.flatten(2)), (X,)),
     ("unflatten", lambda x: x.unflatten(-1, (2, 2)), (X,)),
-    ("permute", lambda x: (x.permute(2, 0, 1), x.transpose(0, -1), x[0].t(), x.mT, x.movedim(0, 2)), (X,)),
+    ("permute", lambda x: (x.permute(2, 0, 1), x.transpose(0, -1), x[0].t(), x[0].T, x.mT, x.movedim(0, 2)), (X,)),
     ("squeeze", lambda x: (x[:, :1].squeeze(), x[:, :1].squeeze(1), x.squeeze(1), x[:1, :1].squeeze((0, 1))), (X,)),
     ("unsqueeze", lambda x: (x.unsqueeze(0), x.unsqueeze(-1), x[:, None, :, None]), (X,)),
     ("expand", lambda x: (x[:, :1].expand(2, 5, 4), x[0].expand(3, -1, -1), x[:, :1].expand_as(x)), (X,)),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from irc.passes.common_subexpressions import CommonSubexpressions
 from irc.passes.context import plain_context
 from irc.text import parse_graph
 
+Transform = Callable[..., Any]  # the fixture of conftest.py
 
-def test_equal_chains(transform):
+
+def test_equal_chains(transform: Transform) -> None:
     transform(
         CommonSubexpressions(),
         """
@@ -39,7 +44,7 @@ def test_equal_chains(transform):
 @pytest.mark.parametrize(
     ("op", "merged"), [("Add", True), ("Mul", True), ("Sub", False), ("Div", False), ("Max", False)]
 )
-def test_swapped_inputs(transform, op, merged):
+def test_swapped_inputs(transform: Transform, op: str, merged: bool) -> None:
     made = transform(
         CommonSubexpressions(),
         f"""
@@ -63,7 +68,7 @@ def test_swapped_inputs(transform, op, merged):
         ("none", "[1, 0]", 2),  # the same on a matrix, but not the same attribute
     ],
 )
-def test_attributes(transform, first, second, count):
+def test_attributes(transform: Transform, first: str, second: str, count: int) -> None:
     made = transform(
         CommonSubexpressions(),
         f"""
@@ -78,7 +83,7 @@ def test_attributes(transform, first, second, count):
     assert len(made.ops()) == count
 
 
-def test_small_constants_by_content(transform):
+def test_small_constants_by_content(transform: Transform) -> None:
     made = transform(
         CommonSubexpressions(),
         """
@@ -97,7 +102,7 @@ def test_small_constants_by_content(transform):
     assert made.ops() == ["Reshape", "Reshape"]
 
 
-def test_negative_zero_is_another_constant(transform):
+def test_negative_zero_is_another_constant(transform: Transform) -> None:
     made = transform(
         CommonSubexpressions(),
         """
@@ -137,17 +142,17 @@ graph main(opset = 21) {{
 EXP = "%z: f32[2] = Exp(%x)"
 
 
-def test_body_takes_what_stands_before_it(transform):
+def test_body_takes_what_stands_before_it(transform: Transform) -> None:
     made = transform(CommonSubexpressions(), BODIES.format(before=EXP, behind=""))
     assert made.ops() == ["Exp", "If", "Neg"]
 
 
-def test_body_gives_nothing_to_the_outside_or_to_its_sibling(transform):
+def test_body_gives_nothing_to_the_outside_or_to_its_sibling(transform: Transform) -> None:
     made = transform(CommonSubexpressions(), BODIES.format(before="", behind=EXP))
     assert made.ops() == ["If", "Exp", "Neg", "Exp", "Exp"]
 
 
-def test_quantizers_stay(transform):
+def test_quantizers_stay(transform: Transform) -> None:
     made = transform(
         CommonSubexpressions(),
         """
@@ -164,7 +169,7 @@ def test_quantizers_stay(transform):
     assert made.ops() == ["QuantizeLinear", "QuantizeLinear"]
 
 
-def test_random_ops_stay():
+def test_random_ops_stay() -> None:
     graph = parse_graph(
         """graph main(opset = 21) {
           input %x: f32[2]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from irc.passes.eliminate_dead import EliminateDead
 
+Transform = Callable[..., Any]  # the fixture of conftest.py
 
-def test_chain(transform):
+
+def test_chain(transform: Transform) -> None:
     made = transform(
         EliminateDead(),
         """
@@ -33,7 +38,7 @@ def test_chain(transform):
     )
 
 
-def test_body_and_what_it_read(transform):
+def test_body_and_what_it_read(transform: Transform) -> None:
     made = transform(
         EliminateDead(),
         """
@@ -61,7 +66,7 @@ def test_body_and_what_it_read(transform):
     assert [c.name for g in made.graph.graphs() for c in g.constants] == []
 
 
-def test_dead_node_with_bodies(transform):
+def test_dead_node_with_bodies(transform: Transform) -> None:
     made = transform(
         EliminateDead(),
         """

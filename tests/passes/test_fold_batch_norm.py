@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,12 +17,14 @@ from irc.ops.linear import Gemm, MatMul
 from irc.ops.norm import BatchNormalization
 from irc.passes.context import plain_context
 from irc.passes.fold_batch_norm import FoldBatchNorm
-from irc.types import tensor
+from irc.types import Array, tensor
+
+Transform = Callable[..., Any]  # the fixture of conftest.py
 
 RNG = np.random.default_rng(0)
 
 
-def _floats(*shape: int) -> np.ndarray:
+def _floats(*shape: int) -> Array:
     return RNG.normal(size=shape).astype(np.float32)
 
 
@@ -30,7 +35,7 @@ class Net:
         self.graph = Graph()
         self.value = self.graph.add_input("x", tensor("f32", *dims))
 
-    def add(self, op: Op, *constants: np.ndarray, name: str, weights: tuple[str, ...] = ()) -> Net:
+    def add(self, op: Op, *constants: Array, name: str, weights: tuple[str, ...] = ()) -> Net:
         names = [*weights, *(f"{name}.{k}" for k in range(len(weights), len(constants)))]
         inputs = [self.graph.add_constant(c, n) for c, n in zip(constants, names, strict=True)]
         self.value = self.graph.insert(op, [self.value, *inputs], name=name).output
@@ -64,7 +69,7 @@ BEHIND = {
 
 
 @pytest.mark.parametrize("case", BEHIND)
-def test_behind(transform, case):
+def test_behind(transform: Transform, case: str) -> None:
     dims, op, constants, channels = BEHIND[case]
     made = transform(FoldBatchNorm(), Net(*dims).add(op, *constants, name="layer").norm(channels).done())
     assert made.ops() == ["Gemm" if isinstance(op, MatMul) else op.name]
@@ -81,13 +86,13 @@ BEFORE = {
 
 
 @pytest.mark.parametrize("case", BEFORE)
-def test_before(transform, case):
+def test_before(transform: Transform, case: str) -> None:
     dims, op, constants = BEFORE[case]
     made = transform(FoldBatchNorm(), Net(*dims).norm(4).add(op, *constants, name="layer").done())
     assert made.ops() == ["Gemm" if isinstance(op, MatMul) else op.name]
 
 
-def test_before_padding_with_zero_bias(transform):
+def test_before_padding_with_zero_bias(transform: Transform) -> None:
     net = Net(1, 4, 7, 7)
     zeros = np.zeros(4, np.float32)
     net.add(BatchNormalization(), _floats(4), zeros, zeros, np.ones(4, np.float32), name="bn")
@@ -95,38 +100,38 @@ def test_before_padding_with_zero_bias(transform):
     assert made.ops() == ["Conv"]
 
 
-def test_two_in_a_row(transform):
+def test_two_in_a_row(transform: Transform) -> None:
     net = Net(1, 4, 7, 7).add(Conv(), _floats(6, 4, 3, 3), name="conv").norm(6, "bn1").norm(6, "bn2")
     assert transform(FoldBatchNorm(), net.done()).ops() == ["Conv"]
 
 
-def test_names(transform):
+def test_names(transform: Transform) -> None:
     net = Net(1, 4, 7, 7).add(Conv(), _floats(6, 4, 3, 3), name="conv", weights=("stem.0.weight",)).norm(6)
     made = transform(FoldBatchNorm(), net.done())
     assert made.ops() == ["Conv"]
     assert [c.name for c in made.graph.constants] == ["stem.0.weight", "stem.0.bias"]
 
 
-def test_shared_weight_is_copied(transform):
+def test_shared_weight_is_copied(transform: Transform) -> None:
     net = Net(1, 4, 7, 7).add(Conv(), _floats(6, 4, 3, 3), name="first", weights=("w",))
     graph = net.graph
     other = graph.insert(Conv(), [graph.inputs[0], graph.value("w")], name="second")
-    before = graph.value("w").data.copy()
+    before = np.array(graph.value("w").data)
     graph.add_output(other.output, "z")
     transform(FoldBatchNorm(), net.norm(6).done())
     assert graph.node("second").inputs[1] is graph.value("w")
-    assert np.array_equal(graph.value("w").data, before)
-    assert graph.node("first").inputs[1].name == "w_1"
+    assert np.array_equal(np.array(graph.value("w").data), before)
+    assert graph.node("first").inputs[1] is graph.value("w_1")
 
 
-def test_float64_weight_stays_float64(transform):
+def test_float64_weight_stays_float64(transform: Transform) -> None:
     graph = Graph()
     x = graph.add_input("x", tensor("f64", 1, 2, 4, 4))
     constants = [graph.add_constant(RNG.uniform(0.5, 1, 2)) for _ in range(4)]
     conv = graph.insert(Conv(), [x, graph.add_constant(RNG.normal(size=(2, 2, 3, 3)), "w")])
     graph.add_output(graph.insert(BatchNormalization(), [conv.output, *constants]).output, "y")
     assert transform(FoldBatchNorm(), graph).ops() == ["Conv"]
-    assert graph.value("w").data.dtype == np.float64
+    assert np.array(graph.value("w").data).dtype == np.float64
 
 
 # ---- Mul and Add of one constant a channel
@@ -134,14 +139,14 @@ def test_float64_weight_stays_float64(transform):
 
 @pytest.mark.parametrize("order", [(Mul(), Add()), (Add(), Mul())])
 @pytest.mark.parametrize("bias", [False, True])
-def test_scale_and_shift_behind_a_conv(transform, order, bias):
+def test_scale_and_shift_behind_a_conv(transform: Transform, order: tuple[Op, Op], bias: bool) -> None:
     net = Net(1, 4, 7, 7).add(Conv(), _floats(6, 4, 3, 3), *([_floats(6)] if bias else []), name="conv").norm(6)
     for k, op in enumerate(order):
         net.add(op, _floats(6, 1, 1), name=f"affine{k}")
     assert transform(FoldBatchNorm(), net.done()).ops() == ["Conv"]
 
 
-def test_scale_and_shift_behind_a_batch_norm_that_stays(transform):
+def test_scale_and_shift_behind_a_batch_norm_that_stays(transform: Transform) -> None:
     net = Net(1, 4, 7, 7).add(Relu(), name="relu").norm(4)
     made = transform(
         FoldBatchNorm(), net.add(Mul(), _floats(1, 4, 1, 1), name="m").add(Add(), _floats(4, 1, 1), name="a").done()
@@ -150,7 +155,7 @@ def test_scale_and_shift_behind_a_batch_norm_that_stays(transform):
 
 
 @pytest.mark.parametrize("constant", [_floats(7), _floats(7, 1), _floats(1, 6, 7, 7)])
-def test_mul_by_other_constants_stays(transform, constant):
+def test_mul_by_other_constants_stays(transform: Transform, constant: Array) -> None:
     net = Net(1, 4, 9, 9).add(Conv(), _floats(6, 4, 3, 3), name="conv").add(Mul(), constant, name="mul")
     assert transform(FoldBatchNorm(), net.done()).ops() == ["Conv", "Mul"]
 
@@ -198,7 +203,7 @@ def _half() -> Graph:
     return graph
 
 
-DECLINED = {
+DECLINED: dict[str, Callable[[], Graph]] = {
     "comes from Relu 'relu'": lambda: (
         Net(1, 4, 5, 5).add(Conv(), _floats(6, 4, 3, 3), name="conv").add(Relu(), name="relu").norm(6).done()
     ),
@@ -217,14 +222,14 @@ DECLINED = {
 
 
 @pytest.mark.parametrize("reason", DECLINED)
-def test_declined(transform, reason):
+def test_declined(transform: Transform, reason: str) -> None:
     graph = DECLINED[reason]()
     made = transform(FoldBatchNorm(), graph)
     assert "BatchNormalization" in made.ops()
     assert reason in made.declined["bn"]
 
 
-def test_training_mode():
+def test_training_mode() -> None:
     net = Net(1, 4, 5, 5).add(Conv(), _floats(6, 4, 3, 3), name="conv")
     constants = [net.graph.add_constant(_floats(6)) for _ in range(4)]
     op = BatchNormalization(training_mode=1)
@@ -236,6 +241,6 @@ def test_training_mode():
     assert "training mode" in context.row.declined[0].reason
 
 
-def test_lowered_where_it_is_wanted(transform):
+def test_lowered_where_it_is_wanted(transform: Transform) -> None:
     graph = Net(1, 4, 5, 5).norm(4).add(Relu(), name="relu").done()
     assert transform(FoldBatchNorm(lower=True), graph).ops() == ["Mul", "Add", "Relu"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,8 +16,10 @@ from irc.passes.fold_constants import FoldConstants
 from irc.text import parse_graph
 from irc.types import tensor
 
+Transform = Callable[..., Any]  # the fixture of conftest.py
 
-def test_chain_in_one_walk(transform):
+
+def test_chain_in_one_walk(transform: Transform) -> None:
     transform(
         FoldConstants(),
         """
@@ -41,7 +46,7 @@ def test_chain_in_one_walk(transform):
     )
 
 
-def test_unknown_op_by_onnxruntime(transform):
+def test_unknown_op_by_onnxruntime(transform: Transform) -> None:
     made = transform(
         FoldConstants(),
         """
@@ -59,7 +64,7 @@ def test_unknown_op_by_onnxruntime(transform):
     assert made.ops() == ["Mul"]
 
 
-def test_shape_and_size(transform):
+def test_shape_and_size(transform: Transform) -> None:
     made = transform(
         FoldConstants(),
         """
@@ -80,7 +85,7 @@ def test_shape_and_size(transform):
 
 
 @pytest.mark.parametrize(("condition", "op"), [("true", "Relu"), ("false", "Neg")])
-def test_if_of_a_constant(transform, condition, op):
+def test_if_of_a_constant(transform: Transform, condition: str, op: str) -> None:
     made = transform(
         FoldConstants(),
         f"""
@@ -112,7 +117,7 @@ def test_if_of_a_constant(transform, condition, op):
     assert all(not node.bodies for node in made.graph)
 
 
-def test_if_in_a_branch_that_is_taken(transform):
+def test_if_in_a_branch_that_is_taken(transform: Transform) -> None:
     made = transform(
         FoldConstants(),
         """
@@ -146,7 +151,7 @@ def test_if_in_a_branch_that_is_taken(transform):
     assert made.ops() == ["If", "Add"]
 
 
-def test_quantized_weights_stay(transform):
+def test_quantized_weights_stay(transform: Transform) -> None:
     made = transform(
         FoldConstants(),
         """
@@ -167,7 +172,7 @@ def test_quantized_weights_stay(transform):
     assert made.ops() == ["DequantizeLinear", "FakeQuant", "MatMul", "MatMul"]
 
 
-def test_random_stays():
+def test_random_stays() -> None:
     graph = parse_graph(
         """graph main(opset = 21) {
           weight %w: f32[2] = [1.0, 2.0]
@@ -190,19 +195,19 @@ def _expanded(rows: int) -> Graph:
     return graph
 
 
-def test_growth_is_declined(transform):
+def test_growth_is_declined(transform: Transform) -> None:
     made = transform(FoldConstants(), _expanded(2000))
     assert made.ops() == ["Expand", "Add"]
     assert "2,048,000 bytes would make the model 2,046,960 bytes larger" in made.declined["expand"]
 
 
-def test_growth_within_the_option(transform):
+def test_growth_within_the_option(transform: Transform) -> None:
     assert transform(FoldConstants(), _expanded(1000)).ops() == ["Add"]
     assert transform(FoldConstants(max_bytes=3_000_000), _expanded(2000)).ops() == ["Add"]
     assert transform(FoldConstants(max_bytes=100), _expanded(1000)).ops() == ["Expand", "Add"]
 
 
-def test_large_weight_that_only_changes_its_form(transform):
+def test_large_weight_that_only_changes_its_form(transform: Transform) -> None:
     graph = Graph()
     x = graph.add_input("x", tensor("f32", 2))
     w = graph.add_constant(np.ones(1 << 19, np.float32), "w")
@@ -212,7 +217,7 @@ def test_large_weight_that_only_changes_its_form(transform):
     assert transform(FoldConstants(), graph).ops() == ["Add"]
 
 
-def test_transpose_of_a_shared_weight_stays(transform):
+def test_transpose_of_a_shared_weight_stays(transform: Transform) -> None:
     made = transform(
         FoldConstants(),
         """
@@ -230,7 +235,7 @@ def test_transpose_of_a_shared_weight_stays(transform):
     assert "two copies" in made.declined["t"]
 
 
-def test_failing_node_is_declined_with_what_it_said():
+def test_failing_node_is_declined_with_what_it_said() -> None:
     graph = parse_graph(
         """graph main(opset = 21) {
           weight %w: f32[2] = [1.0, 2.0]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from irc.execution import Executable
 from irc.passes.simplify import Simplify
+
+Transform = Callable[..., Any]  # the fixture of conftest.py
 
 FLATTEN = """
 graph main(opset = 21) {
@@ -24,7 +29,7 @@ graph main(opset = 21) {
 """
 
 
-def test_flatten_of_a_symbolic_batch(transform):
+def test_flatten_of_a_symbolic_batch(transform: Transform) -> None:
     made = transform(Simplify(), FLATTEN)
     assert made.ops() == ["Reshape"]
     (reshape,) = made.graph
@@ -34,7 +39,7 @@ def test_flatten_of_a_symbolic_batch(transform):
         assert Executable(made.graph).run_numpy({"x": np.ones((batch, 3, 8), np.float32)})["y"].shape == (batch, 24)
 
 
-def test_types_behind_get_better_and_simplify_what_follows(transform):
+def test_types_behind_get_better_and_simplify_what_follows(transform: Transform) -> None:
     text = FLATTEN.replace(
         "return %y",
         """%t: i64[2] = Shape(%y)
@@ -46,7 +51,7 @@ def test_types_behind_get_better_and_simplify_what_follows(transform):
     assert made.graph.outputs[1].data.tolist() == 24
 
 
-def test_static_dimension_beside_a_symbolic_one(transform):
+def test_static_dimension_beside_a_symbolic_one(transform: Transform) -> None:
     made = transform(
         Simplify(),
         """
@@ -80,7 +85,7 @@ ARITHMETIC = {
 
 
 @pytest.mark.parametrize("nodes", ARITHMETIC)
-def test_arithmetic(transform, nodes):
+def test_arithmetic(transform: Transform, nodes: str) -> None:
     nodes_text = nodes.replace(";", "\n  ")
     made = transform(
         Simplify(),
@@ -107,7 +112,7 @@ graph main(opset = 21) {{
     assert (None if data is None else data.tolist()) == ARITHMETIC[nodes]
 
 
-def test_division_rounds_towards_zero(transform):
+def test_division_rounds_towards_zero(transform: Transform) -> None:
     made = transform(
         Simplify(),
         """
@@ -123,7 +128,7 @@ def test_division_rounds_towards_zero(transform):
     assert made.graph.outputs[0].data.tolist() == [-3]
 
 
-def test_expand(transform):
+def test_expand(transform: Transform) -> None:
     made = transform(
         Simplify(),
         """
@@ -141,7 +146,7 @@ def test_expand(transform):
     assert str(made.graph.outputs[0].type) == "f32[N, 7]"
 
 
-def test_slice_up_to_the_symbolic_size_is_nothing(transform):
+def test_slice_up_to_the_symbolic_size_is_nothing(transform: Transform) -> None:
     made = transform(
         Simplify(),
         """
@@ -157,7 +162,7 @@ def test_slice_up_to_the_symbolic_size_is_nothing(transform):
     assert made.ops() == []
 
 
-def test_resize_of_a_symbolic_batch(transform):
+def test_resize_of_a_symbolic_batch(transform: Transform) -> None:
     made = transform(
         Simplify(),
         """
@@ -184,7 +189,7 @@ UNDECIDED = {
 
 
 @pytest.mark.parametrize("case", UNDECIDED)
-def test_reshape_that_cannot_be_said_with_constants(transform, case):
+def test_reshape_that_cannot_be_said_with_constants(transform: Transform, case: str) -> None:
     type, parts = UNDECIDED[case]
     made = transform(
         Simplify(),
@@ -204,7 +209,7 @@ def test_reshape_that_cannot_be_said_with_constants(transform, case):
     assert "Concat" in made.ops()
 
 
-def test_one_symbol_of_another_axis_is_what_is_left(transform):
+def test_one_symbol_of_another_axis_is_what_is_left(transform: Transform) -> None:
     made = transform(
         Simplify(),
         """
@@ -223,7 +228,7 @@ def test_one_symbol_of_another_axis_is_what_is_left(transform):
     assert reshape.constant(1).tolist() == [-1, 8]
 
 
-def test_in_a_body(transform):
+def test_in_a_body(transform: Transform) -> None:
     made = transform(
         Simplify(),
         """

@@ -4,9 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from irc.passes.simplify import Simplify
+
+Transform = Callable[..., Any]  # the fixture of conftest.py
 
 # one line a case: what stands between x and y, and the ops that are left
 SHAPED = """
@@ -27,7 +32,7 @@ def _text(type: str, nodes: str) -> str:
     return SHAPED.format(type=type, weights="\n  ".join(weights), nodes="\n  ".join(rest), out=out)
 
 
-def _check(transform, type: str, nodes: str, left: str) -> None:
+def _check(transform: Transform, type: str, nodes: str, left: str) -> None:
     made = transform(Simplify(), _text(type, nodes))
     assert " ".join(made.ops()) == left
 
@@ -151,31 +156,31 @@ CONTRACTIONS = [
 
 
 @pytest.mark.parametrize(("type", "nodes", "left"), ELEMENTWISE)
-def test_elementwise(transform, type, nodes, left):
+def test_elementwise(transform: Transform, type: str, nodes: str, left: str) -> None:
     _check(transform, type, nodes, left)
 
 
 @pytest.mark.parametrize(("type", "nodes", "left"), CLAMPS)
-def test_clamps(transform, type, nodes, left):
+def test_clamps(transform: Transform, type: str, nodes: str, left: str) -> None:
     _check(transform, type, nodes, left)
 
 
 @pytest.mark.parametrize(("type", "nodes", "left"), CASTS)
-def test_casts(transform, type, nodes, left):
+def test_casts(transform: Transform, type: str, nodes: str, left: str) -> None:
     _check(transform, type, nodes, left)
 
 
 @pytest.mark.parametrize(("type", "nodes", "left"), MOVEMENT)
-def test_movement(transform, type, nodes, left):
+def test_movement(transform: Transform, type: str, nodes: str, left: str) -> None:
     _check(transform, type, nodes, left)
 
 
 @pytest.mark.parametrize(("type", "nodes", "left"), CONTRACTIONS)
-def test_contractions(transform, type, nodes, left):
+def test_contractions(transform: Transform, type: str, nodes: str, left: str) -> None:
     _check(transform, type, nodes, left)
 
 
-def test_bounds_of_merged_clips(transform):
+def test_bounds_of_merged_clips(transform: Transform) -> None:
     transform(
         Simplify(),
         """
@@ -201,7 +206,7 @@ def test_bounds_of_merged_clips(transform):
     )
 
 
-def test_clamp_that_is_read_elsewhere_stays_between(transform):
+def test_clamp_that_is_read_elsewhere_stays_between(transform: Transform) -> None:
     made = transform(
         Simplify(),
         """
@@ -217,7 +222,7 @@ def test_clamp_that_is_read_elsewhere_stays_between(transform):
     assert made.graph.node("s").inputs[0] is made.graph.node("r").output
 
 
-def test_in_a_body(transform):
+def test_in_a_body(transform: Transform) -> None:
     made = transform(
         Simplify(),
         """
@@ -242,7 +247,7 @@ def test_in_a_body(transform):
     assert made.ops() == ["Neg", "If"]
 
 
-def test_loop_body(transform):
+def test_loop_body(transform: Transform) -> None:
     made = transform(
         Simplify(),
         """

@@ -159,7 +159,7 @@ def safe_softmax(e: Emitter, x: Value, dim: int, dtype: object = None) -> Value:
 
 
 @rule("aten.dropout.default", "aten.feature_dropout.default", "aten.alpha_dropout.default")
-@rule("aten.feature_alpha_dropout.default", "aten.native_dropout.default")
+@rule("aten.feature_alpha_dropout.default")
 def dropout(e: Emitter, x: Value, p: float, train: bool) -> Result:
     if train and p:
         raise ModelError(f"'{e.name}' is a dropout in training mode; export the model after model.eval()")

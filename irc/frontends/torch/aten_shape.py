@@ -17,7 +17,7 @@ _LAST = 2**63 - 1  # torch's and ONNX's way of saying "to the end"
 
 @rule("aten.clone.default", "aten.detach.default", "aten.alias.default", "aten.contiguous.default")
 @rule("aten.lift_fresh.default", "aten.lift_fresh_copy.default", "aten.lift.default", "aten.positive.default")
-@rule("aten.view_as_real_copy.default", "aten.resolve_conj.default", "aten.resolve_neg.default")
+@rule("aten.resolve_conj.default", "aten.resolve_neg.default")
 def identity(e: Emitter, x: Value, *, memory_format: object = None) -> Value:
     return x
 
@@ -75,7 +75,12 @@ def transpose(e: Emitter, x: Value, dim0: int, dim1: int) -> Value:
     return e.transpose(x, order, part="")
 
 
-@rule("aten.t.default", "aten.numpy_T.default", "aten.mT.default", "aten.t_copy.default")
+@rule("aten.numpy_T.default")
+def numpy_t(e: Emitter, x: Value) -> Value:
+    return e.transpose(x, list(range(rank(x)))[::-1], part="")
+
+
+@rule("aten.t.default", "aten.mT.default", "aten.t_copy.default")
 def t(e: Emitter, x: Value) -> Value:
     n = rank(x)
     return x if n < 2 else transpose(e, x, n - 2, n - 1)
