@@ -1,6 +1,6 @@
 """Compress the real EfficientNet-Lite0 to int8 ONNX, and see what it costs and gains: make demo
 
-    torch module --load--> Graph --passes--> int8 Graph --save--> build/efficientnet_lite0.int8.onnx --> onnxruntime
+torch module --load--> Graph --passes--> int8 Graph --save--> build/efficientnet_lite0.int8.onnx --> onnxruntime
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import openset
-
 import irc
+import openset
 from irc.api import DEFAULT_PASSES
+from irc.backends.onnx.fusion import fusion_report
 from irc.report.progress import bar
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
@@ -46,7 +46,7 @@ def main() -> None:
     print(f"\n{'in onnxruntime':<34}{'float32':>10}{'int8':>10}")
     for what, float_figure, int8_figure in rows:
         print(f"{what:<34}{float_figure:>10}{int8_figure:>10}")
-    print(f"\n{small.fusion}\n\nsaved: {int8_file.relative_to(Path.cwd(), walk_up=True)}")
+    print(f"\n{fusion_report(int8_file, small.target)}\n\nsaved: {int8_file.relative_to(BUILD.parent)}")
 
 
 def take_turns(*calls: Callable[[], object]) -> list[list[float]]:

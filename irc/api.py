@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import irc.ops  # noqa: F401  # fills the registry of ops
 from irc.backends.artifact import Artifact
 from irc.backends.onnx.artifact import OnnxArtifact
-from irc.backends.registry import find_target
+from irc.backends.registry import all_targets, find_target
 from irc.errors import ModelError, OptionError
 from irc.execution.samples import Samples
 from irc.frontends.onnx import read_onnx
@@ -118,6 +118,8 @@ def compile(
     samples = None if calibration is None else Samples(calibration, graph)
     context = Context(goal, graph.copy(), calibration=samples, evaluate=evaluate, seed=seed, progress=progress)
     ledger = pipeline.run(graph, context)
+    for node in goal.missing(graph):
+        ledger.rows[0].notes.append(f"{node!r} is not defined by ONNX or onnxruntime; it needs its own library to run")
     graph.info.metadata.update({"irc.target": goal.name, "irc.passes": format_pipeline(steps)})
     return _artifact(graph, goal, ledger, opset)
 
@@ -130,7 +132,8 @@ def open(path: str | Path) -> Artifact:
     ModelError : there is no model, or it cannot be read.
     """
     graph = read_onnx(path)
-    target = find_target(graph.info.metadata.get("irc.target", "onnx"))
+    name = graph.info.metadata.get("irc.target", "onnx")
+    target = find_target(name if name in all_targets() else "onnx")
     return _artifact(graph, target, Ledger([Row("opened", notes=list(graph.info.notes))]), None)
 
 

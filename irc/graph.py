@@ -211,12 +211,7 @@ class Node:
 
     def captures(self) -> list[Value]:
         """The values of surrounding graphs that the node's bodies read, each once."""
-        found: dict[Value, None] = {}
-        for body in self.bodies.values():
-            for value in body.captures():
-                if value.graph is self.graph or value.graph.encloses(self.graph):
-                    found[value] = None
-        return list(found)
+        return list(dict.fromkeys(value for body in self.bodies.values() for value in body.captures()))
 
     def __repr__(self) -> str:
         return f"{self.op.title} '{self.name}'"
@@ -380,11 +375,12 @@ class Graph:
     @contextmanager
     def edited_by(self, name: str) -> Iterator[None]:
         """While open, the nodes that are inserted or given another op note `name` in their origin."""
-        outer, self._editor = self._editor, name
+        root = self.root
+        outer, root._editor = root._editor, name
         try:
             yield
         finally:
-            self._editor = outer
+            root._editor = outer
 
     def _mark(self, node: Node) -> None:
         if self._editor:
@@ -488,8 +484,10 @@ class Graph:
         GraphError : the neighbour is not in this graph, or both are given.
         """
         anchor = before or after
-        if (before is not None and after is not None) or (anchor is not None and anchor.graph is not self):
-            raise GraphError(f"cannot insert {op.title}: give one neighbour, in graph '{self.name}'")
+        if before is not None and after is not None:
+            raise GraphError(f"cannot insert {op.title}: give one neighbour, not two")
+        if anchor is not None:
+            self._check_own(anchor)
         if origin is None:
             origin = anchor.origin if anchor is not None else Origin()
         node = Node(self, op, self._unique_node_name(name or op.name), origin)
@@ -521,6 +519,7 @@ class Graph:
 
     def remove(self, node: Node) -> None:
         """Remove a node whose outputs nothing reads."""
+        self._check_own(node)
         for value in node.outputs:
             if value._uses:
                 raise GraphError(f"{node!r} cannot be removed: '{value.name}' is read by {value.uses[0].user!r}")
@@ -530,6 +529,9 @@ class Graph:
 
     def replace(self, node: Node, values: Sequence[Value]) -> None:
         """Make `values` take the place of the node's outputs everywhere, and remove the node."""
+        self._check_own(node)
+        if len(values) != len(node.outputs):
+            raise GraphError(f"{node!r} has {len(node.outputs)} outputs and cannot be replaced by {len(values)} values")
         for old, new in zip(node.outputs, values, strict=True):
             old.replace_uses(new)
         self.remove(node)
@@ -559,15 +561,19 @@ class Graph:
 
     def move(self, node: Node, *, before: Node) -> None:
         """Move a node to just before another of this graph; the caller keeps the order topological."""
+        self._check_own(node)
+        self._check_own(before)
         if node is not before:
             self._unlink(node)
             self._link(node, before._previous)
             self.root.touch()
 
     def copy(self) -> Graph:
-        """A copy of the whole nest that shares the constants' arrays with this one."""
+        """A copy of the whole nest that shares the constants' arrays with this one; of a root graph only."""
+        if self.parent is not None:
+            raise GraphError(f"body '{self.name}' cannot be copied alone: copy the graph around it")
         new = Graph(self.name)
-        new.info = replace(self.info)
+        new.info = replace(self.info, opsets=dict(self.info.opsets), metadata=dict(self.info.metadata))
         self._copy_into(new, {})
         return new
 
@@ -622,6 +628,10 @@ class Graph:
             for body in node.bodies.values():
                 body._release()
 
+    def _check_own(self, node: Node) -> None:
+        if node.graph is not self or node.removed:
+            raise GraphError(f"{node!r} is not a node of graph '{self.name}'" + ": it was removed" * node.removed)
+
     def _drop(self, node: Node) -> None:
         for index in reversed(range(len(node._inputs))):
             node.set_input(index, None)
@@ -655,13 +665,28 @@ class Graph:
             self._last = node
         else:
             following._previous = node
-        low = previous._position if previous is not None else 0
-        high = following._position if following is not None else low + 2 * _GAP
-        node._position = (low + high) // 2
-        if node._position == low:
-            position, each = _GAP, self._first
-            while each is not None:
-                each._position, position, each = position, position + _GAP, each._next
+        if previous is None:
+            node._position = following._position - _GAP if following is not None else 0
+        elif following is None:
+            node._position = previous._position + _GAP
+        else:
+            node._position = (previous._position + following._position) // 2
+            if node._position == previous._position:
+                self._spread(node, previous._position)
+
+    def _spread(self, node: Node, low: int) -> None:
+        """Give `node`, which stands behind position `low` without room, and those that follow it places farther apart.
+
+        As many are moved as it takes to find k of them within more than k² (Dietz and Sleator 1987, "Two algorithms for
+        maintaining order in a list", section 2): O(log n) an insertion, however many go to the same place.
+        """
+        moved, end = [node], node._next
+        while end is not None and end._position - low <= (len(moved) + 1) ** 2:
+            moved.append(end)
+            end = end._next
+        room = end._position - low if end is not None else _GAP * (len(moved) + 1)
+        for index, each in enumerate(moved, 1):
+            each._position = low + room * index // (len(moved) + 1)
 
     def _unique_node_name(self, hint: str) -> str:
         name = hint

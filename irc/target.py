@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from onnx import FunctionProto
+
+from irc.graph import Graph, Node
 from irc.op import Op, QuantKind
 
 
@@ -42,7 +46,7 @@ class QuantPolicy:
     concat_shares_scale : all inputs of a Concat must have the output's scale
     residual_skip_only : at an Add of two branches quantize only the branch that does not come from a contraction
     float_bias : the bias of a contraction stays float (TensorRT), instead of int32 through a DequantizeLinear
-    saturating_pairs : the runtime may add two products in 16 bits (x86 without VNNI); weights are scaled so that they fit
+    saturating_pairs : the runtime may add two products in 16 bits (x86 without VNNI); weights are scaled to fit
     gemm_output_float : a Gemm or MatMul may give float out, so that a graph's last layer is not requantized
     """
 
@@ -61,6 +65,11 @@ class QuantPolicy:
         return not op.domain and op.name in self.integer_ops and op.quant.kind is not QuantKind.FLOAT
 
 
+def takes_everything(op: Op) -> bool:
+    """What a target takes that does not say more."""
+    return True
+
+
 @dataclass(frozen=True)
 class Target:
     """Where a compiled model runs.
@@ -68,9 +77,16 @@ class Target:
     name : as given to `compile(target=…)`, e.g. `onnx:arm`
     kind : the backend that writes for it, `onnx` or `c`
     title : one line for `irc targets`
+    takes : whether the target can run an op at all, as integer or in float
     """
 
     name: str
     kind: str
     title: str
     policy: QuantPolicy = field(default_factory=QuantPolicy)
+    takes: Callable[[Op], bool] = field(default=takes_everything, compare=False)
+
+    def missing(self, graph: Graph) -> list[Node]:
+        """The nodes of the nest that the target cannot run, calls of the model's own functions aside."""
+        own = {(f.domain, f.name) for f in map(FunctionProto.FromString, graph.info.functions)}
+        return [n for n in graph.walk() if (n.op.domain, n.op.name) not in own and not self.takes(n.op)]

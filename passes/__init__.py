@@ -10,6 +10,7 @@ from irc.passes.fold_batch_norm import FoldBatchNorm
 from irc.passes.fold_constants import FoldConstants
 from irc.passes.fold_pad import FoldPad
 from irc.passes.insert_fake_quant import InsertFakeQuant
+from irc.passes.optimize_rounding import OptimizeRounding
 from irc.passes.quantize import Quantize
 from irc.passes.simplify import Simplify
 
@@ -26,6 +27,7 @@ __all__ = [
     "FoldConstants",
     "FoldPad",
     "InsertFakeQuant",
+    "OptimizeRounding",
     "Outcome",
     "Pass",
     "Quantize",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
+from irc.analysis.integer_plan import MASK, is_mask
 from irc.analysis.ranges import METHODS, choose_range
 from irc.analysis.saturation import PAIR_LIMIT, largest_pairs
 from irc.errors import ModelError, OptionError
@@ -18,8 +19,8 @@ from irc.passes.base import LOSSY, Pass, option
 from irc.passes.context import Context
 from irc.types import Array
 
-_MASK = 1e9  # a magnitude that only a mask's "minus infinity" has; a scale for it would leave nothing to the rest
 _SMALLEST_SCALE = 1e-12
+_PAIRED = 127  # the largest code of the 8-bit weights that kernels multiply in pairs
 _BIAS_LIMIT = 2.0**30  # of an int32 bias, with room for correct-bias
 
 
@@ -27,11 +28,11 @@ _BIAS_LIMIT = 2.0**30  # of an int32 bias, with room for correct-bias
 class Calibrate(Pass):
     """Give every FakeQuant that has none its scale and zero point.
 
-    Weights: symmetric, `scale[c] = max|w[c]| / qmax`, one for each output channel; larger where two neighbouring weights
-    would saturate on x86 without VNNI (`irc.analysis.saturation`). Activations: the range of the value
-    over the calibration samples, by `method`, widened to hold 0; `scale = (high - low) / (qmax - qmin)`,
-    `zero_point = round(qmin - low / scale)`. What only moves elements shares the scale of its input. A channel's scale is
-    kept large enough that its bias fits an int32 of `scale_x * scale_w[c]`.
+    Weights: symmetric, `scale[c] = max|w[c]| / qmax`, one for each output channel; larger where two neighbouring
+    weights would saturate on x86 without VNNI (`irc.analysis.saturation`). Activations: the range of the value over the
+    calibration samples, by `method`, widened to hold 0; `scale = (high - low) / (qmax - qmin)`,
+    `zero_point = round(qmin - low / scale)`. What only moves elements shares the scale of its input. A channel's scale
+    is kept large enough that its bias fits an int32 of `scale_x * scale_w[c]`.
 
     Valid for any graph with FakeQuants; lossy by its nature. The samples are streamed once for min-max and twice
     otherwise; memory does not grow with their number. A FakeQuant that no sample reaches, or that sees infinities or
@@ -54,10 +55,11 @@ class Calibrate(Pass):
         if not open_ones:
             context.note("there is no FakeQuant to calibrate; insert-fake-quant makes them")
             return
+        pairs_fit = self.vnni or not context.target.policy.saturating_pairs
         for node in open_ones:
             if node.constant(0) is not None:
-                _calibrate_constant(node, self.vnni or not context.target.policy.saturating_pairs)
-        self._activations([n for n in open_ones if n.constant(0) is None], graph, context)
+                _calibrate_constant(node, pairs_fit, context)
+        self._activations([n for n in open_ones if not n.removed and n.constant(0) is None], graph, context)
         _floor_weight_scales(graph)
 
     def _activations(self, nodes: list[Node], graph: Graph, context: Context) -> None:
@@ -90,13 +92,18 @@ class Calibrate(Pass):
     def _range(self, node: Node, seen: Range, histogram: Histogram | None) -> tuple[float, float]:
         if histogram is None:
             return seen.low, seen.high
-        return choose_range(histogram, self.method, self.percentile, _op(node).qmax - _op(node).qmin + 1)
+        op = _op(node)
+        return choose_range(histogram, self.method, self.percentile, op.qmax - op.qmin + 1, _is_symmetric(op))
+
+
+def _is_symmetric(op: FakeQuant) -> bool:
+    return op.qmin == -op.qmax
 
 
 def scale_of_range(low: float, high: float, op: FakeQuant) -> tuple[float, int]:
     """Scale and zero point that spread [low, high], widened to hold 0, over the codes of `op`."""
     low, high = min(low, 0.0), max(high, 0.0)
-    if op.qmin == -op.qmax:
+    if _is_symmetric(op):
         return max(max(-low, high) / op.qmax, _SMALLEST_SCALE), 0
     scale = max((high - low) / (op.qmax - op.qmin), _SMALLEST_SCALE)
     return scale, int(np.clip(np.round(op.qmin - low / scale), op.qmin, op.qmax))
@@ -122,7 +129,7 @@ def _op(node: Node) -> FakeQuant:
 
 def _join_concats(graph: Graph, chosen: dict[Node, tuple[float, float]]) -> None:
     """Give the FakeQuants around each Concat one range, that of all of them, through chains of Concats too."""
-    groups = nx.Graph()
+    groups: nx.Graph[Node] = nx.Graph()
     for node in graph.walk():
         if node.op.name == "Concat":
             around = [v.producer for v in node.inputs if v is not None] + node.output.users
@@ -132,29 +139,42 @@ def _join_concats(graph: Graph, chosen: dict[Node, tuple[float, float]]) -> None
         chosen.update(dict.fromkeys(group, (low, high)))
 
 
-def _calibrate_constant(node: Node, pairs_fit: bool) -> None:
+def _calibrate_constant(node: Node, pairs_fit: bool, context: Context) -> None:
     data, op = node.constant(0), _op(node)
     assert data is not None
-    if not np.isfinite(data).all():
-        users = ", ".join(repr(u) for u in node.output.users)
-        raise ModelError(f"weight '{_source(node).name}' of {users} holds NaN or infinite values; it cannot be quantized")
-    if op.axis is None:
+    is_weight = any(_reads_weight(u, node.output) for u in node.output.users)
+    if np.isnan(data).any() or (is_weight and not np.isfinite(data).all()):
+        readers = ", ".join(repr(u) for u in node.output.users)
+        raise ModelError(f"weight '{_source(node).name}' of {readers} holds NaN or infinite values; cannot quantize it")
+    if is_mask(data) and not is_weight:
+        context.decline(node, "it holds a mask's magnitudes, which must not get a scale")
+        node.graph.replace(node, [_source(node)])
+        return
+    if not is_weight:
         scale, zero_point = scale_of_range(float(data.min(initial=0)), float(data.max(initial=0)), op)
         set_scale(node, np.float32(scale), np.int32(zero_point))
         return
     axes = tuple(a for a in range(data.ndim) if a != op.axis)
     largest = np.abs(data).max(axis=axes, initial=0)
-    if not pairs_fit:
-        pairs = [largest_pairs(user, data) / PAIR_LIMIT for user in node.output.users]
-        largest = np.maximum(largest, op.qmax * np.max(pairs, axis=0, initial=0))
+    if not pairs_fit and op.qmax <= _PAIRED:
+        users = [user for user in node.output.users if _reads_weight(user, node.output)]
+        pairs = np.max([largest_pairs(user, data) for user in users], axis=0) * (op.qmax / PAIR_LIMIT)
+        largest = np.maximum(largest, pairs if op.axis is not None else pairs.max(initial=0))
     scales = np.maximum(largest / op.qmax, _SMALLEST_SCALE).astype(np.float32)
-    set_scale(node, scales, np.zeros(len(scales), np.int32))
+    set_scale(node, scales, np.zeros(scales.shape, np.int32))
+
+
+def _reads_weight(user: Node, value: Value) -> bool:
+    weight = user.op.quant.weight
+    return user.op.quant.kind is QuantKind.CONTRACTION and weight is not None and user.input(weight) is value
 
 
 def _shares_with(node: Node) -> Node | None:
-    """The FakeQuant whose scale this one must have, because its value is only a rearrangement of that one's."""
+    """The FakeQuant whose scale this one must have, because its value is that one's, or only a rearrangement of it."""
     made = _source(node).producer
-    if made is None or made.op.quant.kind is not QuantKind.MOVEMENT:
+    if made is None or isinstance(made.op, FakeQuant):
+        return made
+    if made.op.quant.kind is not QuantKind.MOVEMENT:
         return None
     before = made.input(0)
     maker = before.producer if before is not None else None
@@ -176,7 +196,7 @@ def _unusable(seen: Range | None) -> str | None:
         return "no calibration sample reached it"
     if not seen.is_finite:
         return "it saw NaN or infinite values during calibration"
-    if seen.largest >= _MASK:
+    if seen.largest >= MASK:
         return f"it saw a magnitude of {seen.largest:.3g}: a mask, which must not get a scale"
     return None
 
@@ -187,15 +207,30 @@ def _floor_weight_scales(graph: Graph) -> None:
         quant = node.op.quant
         if quant.kind is not QuantKind.CONTRACTION or quant.bias is None or quant.weight is None:
             continue
-        bias, data, weight = node.constant(quant.bias), node.input(quant.data[0]), node.input(quant.weight)
+        bias = node.constant(quant.bias)
+        data, weight = _fake_quant(node, quant.data[0]), _fake_quant(node, quant.weight)
         if bias is None or data is None or weight is None:
             continue
-        makers = [v.producer for v in (data, weight)]
-        scales = [m.constant(1) if m is not None and isinstance(m.op, FakeQuant) else None for m in makers]
-        weight_scale = makers[1].input(1) if makers[1] is not None else None
-        if scales[0] is None or scales[1] is None or weight_scale is None or scales[1].ndim != 1:
+        data_scale, scale = data.constant(1), weight.constant(1)
+        if data_scale is None or scale is None:
             continue
-        needed = np.abs(bias).reshape(-1) / (float(scales[0]) * _BIAS_LIMIT)
-        weight_scale.data = np.maximum(scales[1], needed).astype(np.float32)
+        needed = np.abs(bias) / (float(data_scale) * _BIAS_LIMIT)
+        floored = np.maximum(scale, _per_scale(needed, scale)).astype(np.float32)
+        held = weight.input(1)
+        if held is not None and held.use_count == 1:
+            held.data = floored
+        elif (floored > scale).any():
+            weight.set_input(1, weight.graph.add_constant(floored, f"{weight.output.name}.scale"))
 
 
+def _fake_quant(node: Node, index: int) -> Node | None:
+    value = node.input(index)
+    maker = value.producer if value is not None else None
+    return maker if maker is not None and isinstance(maker.op, FakeQuant) else None
+
+
+def _per_scale(needed: Array, scale: Array) -> Array:
+    """The largest of what a weight scale's biases need: one each, one for all, or one for each group's same channel."""
+    if scale.ndim == 0 or needed.size % scale.size:
+        return np.asarray(needed.max(initial=0))
+    return np.asarray(needed.reshape(-1, scale.size).max(axis=0))

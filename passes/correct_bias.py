@@ -13,6 +13,7 @@ from irc.graph import Graph, Node, Value
 from irc.op import Op, QuantKind
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.base import LOSSY, Pass
+from irc.passes.calibrate import scale_of_range, set_scale
 from irc.passes.context import Context
 from irc.types import Array
 
@@ -75,10 +76,10 @@ class CorrectBias(Pass):
         for sample in context.samples("correct-bias"):
             run.observe(sample, watched.keys(), note)
         for site in sites:
-            if site.count:
-                _shift_bias(site.node, -(site.total / site.count))
-            else:
+            if not site.count:
                 context.decline(site.node, "no calibration sample reached it")
+            elif site.total.any():
+                shift_bias(site.node, -(site.total / site.count))
 
 
 def channel_axis(op: Op) -> int:
@@ -108,15 +109,35 @@ def _site(node: Node, context: Context) -> _Site | None:
     original, scale = fake.constant(0), fake.constant(1)
     if original is None or scale is None:
         return None
+    bias = node.input(quant.bias) if quant.bias is not None else None
+    if bias is not None and bias.data is None:
+        context.decline(node, "its bias is not a constant")
+        return None
     if quant.bias is None and _added_constant(node) is None:
         context.decline(node, "the operator has no bias, and no constant is added behind it")
         return None
     w = to_torch(original, copy=True)
     zero_point = fake.constant(2)
     error = fake.op.run(w, to_torch(scale), None if zero_point is None else to_torch(zero_point)) - w
-    source = data.producer.input(0) if data.producer is not None and isinstance(data.producer.op, FakeQuant) else data
-    assert source is not None
-    return _Site(node, source.name, error)
+    return _Site(node, data_source(data).name, error)
+
+
+def data_source(value: Value) -> Value:
+    """The value before the FakeQuants that stand in front of it."""
+    while value.producer is not None and isinstance(value.producer.op, FakeQuant):
+        source = value.producer.input(0)
+        assert source is not None
+        value = source
+    return value
+
+
+def can_shift_bias(node: Node) -> bool:
+    """Whether `shift_bias` has a constant to change, or the operator a place for one."""
+    index = node.op.quant.bias
+    if index is None:
+        return _added_constant(node) is not None
+    bias = node.input(index)
+    return bias is None or bias.data is not None
 
 
 def _added_constant(node: Node) -> tuple[Node, int] | None:
@@ -130,12 +151,12 @@ def _added_constant(node: Node) -> tuple[Node, int] | None:
         value = readers[0].input(index)
         if value is not None and value.producer is not None and isinstance(value.producer.op, FakeQuant):
             value = value.producer.input(0)
-        if value is not None and value.data is not None and value.data.ndim == 1:
+        if value is not None and value.data is not None and value.data.shape[-1:] in ((), (value.data.size,)):
             return readers[0], index
     return None
 
 
-def _shift_bias(node: Node, shift: Array) -> None:
+def shift_bias(node: Node, shift: Array) -> None:
     """Add `shift`, one number per output channel, to the node's bias."""
     index = node.op.quant.bias
     if index is None:
@@ -151,6 +172,7 @@ def _shift_bias(node: Node, shift: Array) -> None:
         source = fake.input(0)
         assert source is not None
         _replace_constant(fake, 0, source, shift)
+        _recalibrate(fake)
         return
     bias = node.input(index)
     if bias is None:
@@ -158,6 +180,17 @@ def _shift_bias(node: Node, shift: Array) -> None:
         node.set_input(index, made)
     else:
         _replace_constant(node, index, bias, shift)
+
+
+def _recalibrate(fake: Node) -> None:
+    """Fit the scale of a quantized constant to its new numbers."""
+    data, op = fake.constant(0), fake.op
+    assert isinstance(op, FakeQuant)
+    assert data is not None
+    fake.infer()
+    if fake.constant(1) is not None:
+        scale, zero_point = scale_of_range(float(data.min()), float(data.max()), op)
+        set_scale(fake, np.float32(scale), np.int32(zero_point))
 
 
 def _replace_constant(node: Node, index: int, value: Value, shift: Array) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from irc.analysis.integer_plan import IntegerPlan, data_inputs, plan_integer, producer, weight_input
+from irc.analysis.integer_plan import IntegerPlan, data_inputs, matches, plan_integer, producer, weight_input
 from irc.graph import Graph, Node, Origin, Value
 from irc.op import QuantKind
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.base import EXACT, Pass, option
 from irc.passes.context import Context
 from irc.target import IntegerFormat, QuantPolicy
+from irc.types import DType
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class InsertFakeQuant(Pass):
     The target's `QuantPolicy` says which operators run as integer; `irc.analysis.integer_plan` decides which nodes.
     Each data input and each output of such a node gets one FakeQuant, behind the activation that the node absorbs; each
     weight gets one on its own. All readers of a contraction's result read it quantized, so that the runtime sees its
-    output feed one QuantizeLinear and nothing else. Until `calibrate` gives them scales the FakeQuants are identities:
-    exact.
+    output feed one QuantizeLinear and nothing else. A body quantizes for itself what it reads of the graphs around it,
+    since runtimes fuse within one graph. Until `calibrate` gives them scales the FakeQuants are identities: exact.
     """
 
     numerics = EXACT
@@ -37,6 +38,9 @@ class InsertFakeQuant(Pass):
         plan = plan_integer(graph, policy, self.skip)
         for node, reason in plan.declined.items():
             context.decline(node, reason)
+        for pattern in self.skip:
+            if not any(matches(node, pattern) for node in graph.walk()):
+                context.note(f"skip: no node or layer is called '{pattern}'")
         _Inserter(policy, plan).run()
 
 
@@ -44,14 +48,14 @@ class _Inserter:
     def __init__(self, policy: QuantPolicy, plan: IntegerPlan) -> None:
         self.policy = policy
         self.plan = plan
-        self.made: dict[Value, Value] = {}
+        self.made: dict[tuple[Value, Graph], Value] = {}
 
     def run(self) -> None:
         for node in self.plan.integer:
             if node.op.quant.kind is QuantKind.ACTIVATION:
                 continue  # stands inside its producer's requantization, which is done below
             for index in self._quantized_inputs(node):
-                node.set_input(index, self._activation(_required(node, index)))
+                node.set_input(index, self._activation(_required(node, index), node))
             weight = weight_input(node)
             if node.op.quant.kind is QuantKind.CONTRACTION and weight is not None:
                 node.set_input(weight, self._weight(_required(node, weight), node))
@@ -71,18 +75,20 @@ class _Inserter:
         return indices
 
     def _output(self, node: Node, value: Value) -> None:
-        if not value.uses:
-            return
+        type = value.tensor_type
+        if not value.uses or type is None or type.dtype is not DType.F32:
+            return  # such as the indices of a MaxPool
         readers = value.users
         if len(readers) == 1 and readers[0].op.quant.kind is QuantKind.ACTIVATION and readers[0] in self.plan.integer:
             node, value = readers[0], readers[0].output
             readers = value.users
-        if self.policy.gemm_output_float and node.op.name in ("Gemm", "MatMul"):
-            if not any(r in self.plan.integer for r in readers):
-                return
+        may_be_float = self.policy.gemm_output_float and node.op.name in ("Gemm", "MatMul")
+        if may_be_float and not any(r in self.plan.integer for r in readers):
+            return
         if self._feeds_residual(value, readers):
             return
-        self._activation(value, everywhere=True)
+        quantized = self._activation(value, node)
+        value.replace_uses(quantized, keep=[n for n in value.users if n.output is quantized])
 
     def _feeds_residual(self, value: Value, readers: list[Node]) -> bool:
         """Whether the value goes, unquantized, only into a residual Add that the target fuses with its producer."""
@@ -93,17 +99,18 @@ class _Inserter:
             return False
         return value.uses[0].index not in self._quantized_inputs(reader)
 
-    def _activation(self, value: Value, everywhere: bool = False) -> Value:
-        """The FakeQuant of a data value; with `everywhere` all its readers read that."""
-        if value.producer is not None and isinstance(value.producer.op, FakeQuant):
+    def _activation(self, value: Value, reader: Node) -> Value:
+        """What a FakeQuant in the graph of `reader` makes of a data value."""
+        graph = reader.graph
+        if value.graph is graph and _is_quantized(value):
             return value
-        if value not in self.made:
-            node = _insert(value, _op(self.policy.activation))
-            self.made[value] = node.output
-        quantized = self.made[value]
-        if everywhere and quantized.producer is not None:
-            value.replace_uses(quantized, keep=[quantized.producer])
-        return quantized
+        if value.graph is graph and not value.is_constant:  # a constant may be a weight elsewhere
+            for user in value.users:
+                if isinstance(user.op, FakeQuant) and user.graph is graph:
+                    return user.output
+        if (value, graph) not in self.made:
+            self.made[value, graph] = _insert(value, reader, _op(self.policy.activation)).output
+        return self.made[value, graph]
 
     def _weight(self, value: Value, node: Node) -> Value:
         """A FakeQuant of its own for each use of a weight, so that sharing a weight does not tie anything else."""
@@ -111,8 +118,10 @@ class _Inserter:
             return value
         axis = node.op.quant.weight_axis if self.policy.per_channel else None
         type = value.tensor_type
-        if axis is not None and type is not None and type.rank is not None:
-            axis = axis % type.rank if type.rank > 1 or node.op.name != "MatMul" else None
+        assert type is not None
+        assert type.rank is not None  # it is a constant
+        if axis is not None:  # onnxruntime's integer MatMul takes one scale for a stack of matrices
+            axis = axis % type.rank if type.rank == 2 or node.op.name != "MatMul" else None
         made = node.graph.insert(
             _op(self.policy.weight, axis), [value], before=node, name=f"{value.name}.quantized", types=[value.type]
         )
@@ -123,9 +132,14 @@ def _op(format: IntegerFormat, axis: int | None = None) -> FakeQuant:
     return FakeQuant(axis=axis, qmin=format.qmin, qmax=format.qmax)
 
 
-def _insert(value: Value, op: FakeQuant) -> Node:
-    graph, name = value.graph, f"{value.name}.quantized"
-    if value.producer is not None:
+def _is_quantized(value: Value) -> bool:
+    return value.producer is not None and isinstance(value.producer.op, FakeQuant)
+
+
+def _insert(value: Value, reader: Node, op: FakeQuant) -> Node:
+    """A FakeQuant right behind what makes the value, or first in the reader's graph where that is outside it."""
+    graph, name = reader.graph, f"{value.name}.quantized"
+    if value.producer is not None and value.graph is graph:
         return graph.insert(op, [value], after=value.producer, name=name, types=[value.type])
     first = next(iter(graph))
     return graph.insert(op, [value], before=first, name=name, types=[value.type], origin=Origin())

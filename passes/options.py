@@ -57,11 +57,20 @@ def format_value(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, str):
-        plain = _WORD.fullmatch(value) and value not in _CONSTANTS
+        plain = _WORD.fullmatch(value) and value not in _CONSTANTS and not _is_number(value)
         return value if plain else json.dumps(value, ensure_ascii=False)
     if isinstance(value, tuple | list):
         return f"[{', '.join(format_value(v) for v in value)}]"
     return repr(value)
+
+
+def _is_number(word: str) -> bool:
+    """Whether the word would be read as a number, as `inf` and `nan` would."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def make_pass(cls: type[Pass], options: dict[str, Any]) -> Pass:

@@ -51,6 +51,9 @@ class Pipeline:
                 raise OptionError(f"{each!r} is not a pass; give instances of irc.passes.base.Pass, or text")
             check_choices(each)
         check_order(self.passes)
+        known = {p.pass_name() for p in self.passes}
+        for name in sorted(self.print_after - known - {"all"}):
+            raise OptionError(f"print_after: there is no pass '{name}' in the pipeline; give one of it, or 'all'")
 
     def run(self, graph: Graph, context: Context) -> Ledger:
         """Transform `graph` in place; the ledger of what was done.
@@ -79,12 +82,12 @@ class Pipeline:
             verify(graph)
             if self.check and graph.version != version:
                 yardstick.hold(each, before, graph)
+            row.sqnr = yardstick.sqnr(graph)
         except (DataError, ModelError, OptionError):
             raise  # the user's to mend: nothing to reproduce
         except Exception as error:
             raise self._crash(index, before, context, error) from error
         row.cost = cost(graph)
-        row.sqnr = yardstick.sqnr(graph)
         row.metric = yardstick.metric(graph) if graph.version != version else None
         if "all" in self.print_after or each.pass_name() in self.print_after:
             self.show(row.name, graph)
@@ -94,7 +97,7 @@ class Pipeline:
         name = format_pass(self.passes[index])
         said = f"pass '{name}' failed: {error if isinstance(error, IrcError) else f'{type(error).__name__}: {error}'}"
         if self.reproducer is not None:
-            said += write_reproducer(self.reproducer, before, self.passes[index:], context, error)
+            said += write_reproducer(self.reproducer, before, self.passes[index:], context, error, self.check)
         return (type(error) if isinstance(error, IrcError) else PassError)(said)
 
 

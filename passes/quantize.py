@@ -11,14 +11,17 @@ from irc.passes.calibrate import Calibrate
 from irc.passes.context import Context
 from irc.passes.correct_bias import CorrectBias
 from irc.passes.insert_fake_quant import InsertFakeQuant
+from irc.passes.optimize_rounding import OptimizeRounding
 
 
 @dataclass(frozen=True)
 class Quantize(Pass):
-    """Quantize to what the target computes in: `insert-fake-quant`, `calibrate`, `correct-bias`, in that order.
+    """Quantize to what the target computes in: insert fake quantization, calibrate, round and correct the biases.
+
+    Runs `insert-fake-quant`, `calibrate`, `optimize-rounding` (unless rounding=nearest) and `correct-bias`, in that order.
 
     Put `fold-batch-norm` and `fold-pad` before it: a batch norm that is still there is one more range to lose
-    precision in. Lossy; see the three passes for what each does and why it is valid.
+    precision in. Lossy; see the passes themselves for what each does and why it is valid.
     """
 
     numerics = LOSSY
@@ -26,6 +29,7 @@ class Quantize(Pass):
 
     method: str = option("min-max", help="how to choose the range of activations", choices=METHODS)
     percentile: float = option(99.999, help="per cent of the elements within the range, for method=percentile")
+    rounding: str = option("gptq", help="how to round weights", choices=("gptq", "nearest"))
     correct: bool = option(True, help="correct the biases for the mean error of the weights")
     skip: tuple[str, ...] = option((), help="patterns of node names or layers that stay float")
     weight_bits: int | None = option(None, help="bits of the weights; 7 for x86 without VNNI; the target's own if none")
@@ -35,5 +39,7 @@ class Quantize(Pass):
     def run(self, graph: Graph, context: Context) -> None:
         InsertFakeQuant(skip=self.skip, weight_bits=self.weight_bits).run(graph, context)
         Calibrate(method=self.method, percentile=self.percentile, vnni=self.vnni).run(graph, context)
+        if self.rounding == "gptq":
+            OptimizeRounding().run(graph, context)
         if self.correct:
             CorrectBias().run(graph, context)

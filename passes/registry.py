@@ -38,5 +38,5 @@ def find_pass(name: str) -> type[Pass]:
         return known[name]
     near = difflib.get_close_matches(name, known, 1)
     raise OptionError(
-        f"there is no pass '{name}'" + (f"; did you mean '{near[0]}'?" if near else "") + " `irc passes` lists them"
+        f"there is no pass '{name}'; " + (f"did you mean '{near[0]}'? " if near else "") + "`irc passes` lists them"
     )

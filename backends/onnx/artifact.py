@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ class OnnxArtifact(Artifact):
     def __init__(self, graph: Graph, target: Target, report: Report, opset: int | None = None) -> None:
         super().__init__(graph, target, report)
         self.lowered = lower(graph, target, opset)
-        self._folder = tempfile.TemporaryDirectory(prefix="irc-")
+        self._folder = Path(tempfile.mkdtemp(prefix="irc-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def save(self, path: str | Path) -> None:
         """Write the model; weights past 1.5 GB go to `path`.data beside it.
@@ -56,6 +59,6 @@ class OnnxArtifact(Artifact):
 
     @cached_property
     def _file(self) -> Path:
-        path = Path(self._folder.name) / "model.onnx"
+        path = self._folder / "model.onnx"
         self.save(path)
         return path

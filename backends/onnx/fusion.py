@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
-from onnx import GraphProto, NodeProto
+from onnx import AttributeProto, GraphProto, NodeProto
 
 from irc.backends.onnx.session import make_session
 from irc.op import QuantKind
@@ -39,7 +40,8 @@ _INTEGER = {
     "QLinearWhere",
     "MatMulNBits",
 }
-_SHOWN = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool", "Concat", "Sigmoid")
+_SHOWN = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul")
+_SHOWN += ("AveragePool", "GlobalAveragePool", "Concat", "Sigmoid")
 _NHWC = re.compile(r"_token_\d+$")  # what onnxruntime adds to the name of a node that it moves to channels last
 _QDQ = ("QuantizeLinear", "DequantizeLinear")
 
@@ -58,7 +60,7 @@ class FusedNode:
 class FusionReport:
     """What onnxruntime made of a file.
 
-    nodes : the contractions and arithmetic nodes of the file, those in bodies left out
+    nodes : the contractions and arithmetic nodes of the file, bodies' too
     left : QuantizeLinear and DequantizeLinear nodes that onnxruntime still runs, at the graph's ends and elsewhere
     """
 
@@ -102,30 +104,54 @@ def fusion_report(path: Path, target: Target) -> FusionReport:
     opset = next((o.version for o in original.opset_import if o.domain in ("", "ai.onnx")), 1)
     judge = _Judge(original.graph, optimized, target, opset)
     ends = judge.ends()
-    left = [n for n in optimized.node if n.op_type in _QDQ]
+    left = [n for n in judge.optimized if n.op_type in _QDQ]
     return FusionReport(judge.nodes(), len(ends), len(left) - len(ends))
+
+
+def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """The nodes of a graph and, after each, those of its bodies."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from _all_nodes(attribute.g)
+
+
+def _outputs(graph: GraphProto) -> set[str]:
+    """The names of the values that a graph or one of its bodies gives out."""
+    found = {o.name for o in graph.output}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                found |= _outputs(attribute.g)
+    return found
 
 
 class _Judge:
     """Compares the file's graph with the one that onnxruntime runs."""
 
     def __init__(self, original: GraphProto, optimized: GraphProto, target: Target, opset: int) -> None:
-        self.original = original
-        self.optimized = optimized
+        self.original = list(_all_nodes(original))
+        self.optimized = list(_all_nodes(optimized))
+        self.inputs = {v.name for v in optimized.input}
         self.target = target
         self.opset = opset
-        self.maker = {o: n for n in original.node for o in n.output if o}
+        self.maker = {o: n for n in self.original for o in n.output if o}
         self.readers: dict[str, list[NodeProto]] = {}
-        for node in original.node:
+        for node in self.original:
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
-        self.integer_values = {o for n in optimized.node if n.op_type in _INTEGER for o in n.output}
-        self.integer_names = {_NHWC.sub("", n.name) for n in optimized.node if n.op_type in _INTEGER and n.name}
-        self.outputs = {o.name for o in original.output}
+        self.left_readers: dict[str, list[NodeProto]] = {}
+        for node in self.optimized:
+            for name in node.input:
+                self.left_readers.setdefault(name, []).append(node)
+        self.integer_values = {o for n in self.optimized if n.op_type in _INTEGER for o in n.output}
+        self.integer_names = {_NHWC.sub("", n.name) for n in self.optimized if n.op_type in _INTEGER and n.name}
+        self.outputs = _outputs(original)
 
     def nodes(self) -> list[FusedNode]:
         found = []
-        for node in self.original.node:
+        for node in self.original:
             if node.op_type not in _SHOWN or node.domain:
                 continue
             integer = self._is_integer(node)
@@ -135,28 +161,35 @@ class _Judge:
 
     def ends(self) -> list[NodeProto]:
         """The Q of graph inputs and the DQ of graph outputs that onnxruntime still runs."""
-        inputs = {v.name for v in self.optimized.input} | self._moved({v.name for v in self.optimized.input})
+        inputs = self.inputs | self._moved(self.inputs)
         return [
             n
-            for n in self.optimized.node
+            for n in self.optimized
             if (n.op_type == "QuantizeLinear" and n.input[0] in inputs)
             or (n.op_type == "DequantizeLinear" and self._reaches_output(n.output[0]))
         ]
 
     def _moved(self, names: set[str]) -> set[str]:
         """Values that are only rearranged inputs, such as what a Transpose to NHWC makes."""
-        moved = set()
-        for node in self.optimized.node:
+        moved: set[str] = set()
+        for node in self.optimized:
             if node.op_type in ("Transpose", "Reshape", "Cast") and node.input[0] in names | moved:
                 moved.update(node.output)
         return moved
 
     def _reaches_output(self, name: str) -> bool:
-        """Whether only float nodes that end in an output of the graph read the value."""
-        if name in self.outputs:
-            return True
-        readers = [n for n in self.optimized.node if name in n.input]
-        return bool(readers) and all(n.op_type not in _INTEGER | set(_QDQ) for n in readers)
+        """Whether whatever reads the value, and so on to the outputs of the graph, is float."""
+        seen, todo, ended = {name}, [name], False
+        while todo:
+            at = todo.pop()
+            ended = ended or at in self.outputs
+            for reader in self.left_readers.get(at, ()):
+                if reader.op_type in _INTEGER or reader.op_type in _QDQ:
+                    return False
+                new = set(reader.output) - seen
+                seen |= new
+                todo.extend(new)
+        return ended
 
     def _is_integer(self, node: NodeProto) -> bool:
         """Its own output, or what the activation and QuantizeLinear behind it give, is made by an integer kernel."""

@@ -6,6 +6,13 @@ The sets of operators are what the runtime was seen to fuse: onnxruntime by load
 
 from __future__ import annotations
 
+from functools import cache
+
+import onnx
+import onnxruntime as ort
+
+from irc.op import Op
+from irc.signature import OWN_DOMAIN
 from irc.target import IntegerFormat, QuantPolicy, Target
 
 _U8 = IntegerFormat(bits=8, signed=False, symmetric=False)
@@ -22,7 +29,8 @@ _ACTIVATIONS = frozenset({"Relu", "Clip"})
 _ONNXRUNTIME = (
     _MOVEMENT
     | _ACTIVATIONS
-    | frozenset("Add AveragePool Concat Conv Gemm GlobalAveragePool LeakyRelu MatMul Mul ReduceMax Resize Sigmoid".split())
+    | frozenset("Add AveragePool Concat Conv Gemm GlobalAveragePool LeakyRelu MatMul Mul".split())
+    | frozenset("ReduceMax ReduceMin Resize Sigmoid".split())
 )
 _TENSORRT = _MOVEMENT | _ACTIVATIONS | frozenset("Add AveragePool Concat Conv ConvTranspose Gemm GlobalAveragePool MatMul".split())
 _OPENVINO = (
@@ -32,6 +40,19 @@ _OPENVINO = (
 )
 _QNN = _OPENVINO | frozenset("HardSwish Pad Sigmoid Softmax SpaceToDepth Sub Div Tanh".split())
 
+
+
+def has_schema(op: Op) -> bool:
+    """Whether onnx or onnxruntime defines the operator, or irc lowers it; runtimes with custom operators take more."""
+    return op.domain == OWN_DOMAIN or onnx.defs.has(op.name, op.domain) or (op.domain, op.name) in _contributed()
+
+
+@cache
+def _contributed() -> frozenset[tuple[str, str]]:
+    """The operators that onnxruntime adds to ONNX's, by domain and name."""
+    return frozenset((s.domain, s.name) for s in ort.capi.onnxruntime_pybind11_state.get_all_operator_schema())
+
+
 TARGETS = {
     t.name: t
     for t in (
@@ -40,12 +61,14 @@ TARGETS = {
             "onnx",
             "ONNX for onnxruntime on x86: uint8 activations, int8 weights",
             QuantPolicy(activation=_U8, weight=_S8, integer_ops=_ONNXRUNTIME, saturating_pairs=True),
+            has_schema,
         ),
         Target(
             "onnx:arm",
             "onnx",
             "ONNX for onnxruntime on ARM: int8 activations, int8 weights",
             QuantPolicy(activation=_S8_ASYMMETRIC, weight=_S8, integer_ops=_ONNXRUNTIME),
+            has_schema,
         ),
         Target(
             "onnx:tensorrt",
@@ -59,18 +82,21 @@ TARGETS = {
                 residual_skip_only=True,
                 float_bias=True,
             ),
+            has_schema,
         ),
         Target(
             "onnx:openvino",
             "onnx",
             "ONNX for OpenVINO: uint8 activations, int8 weights",
             QuantPolicy(activation=_U8, weight=_S8, integer_ops=_OPENVINO, saturating_pairs=True),
+            has_schema,
         ),
         Target(
             "onnx:qnn",
             "onnx",
             "ONNX for Qualcomm QNN: uint8 activations, complete quantized node units",
             QuantPolicy(activation=_U8, weight=_S8, integer_ops=_QNN, gemm_output_float=False),
+            has_schema,
         ),
     )
 }

@@ -8,10 +8,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from irc.graph import Graph, Node, Value
 from irc.op import QuantKind
+from irc.ops.activation import Clip
 from irc.ops.fake_quant import FakeQuant
 from irc.ops.quantize import DequantizeLinear, QuantizeLinear
 from irc.target import QuantPolicy
@@ -28,9 +31,9 @@ def lower_fake_quant(graph: Graph, policy: QuantPolicy) -> None:
     if not policy.float_bias:
         for node in list(graph.walk()):
             _quantize_bias(node)
-    zeros: dict[tuple[Graph, str, int], Value] = {}
+    shared: dict[Hashable, Value] = {}
     for node in nodes:
-        _lower(node, zeros)
+        _lower(node, shared)
     for inner in graph.graphs():
         for value in inner.constants:
             if not value.uses:  # the float weights
@@ -40,10 +43,16 @@ def lower_fake_quant(graph: Graph, policy: QuantPolicy) -> None:
 def storage_dtype(op: FakeQuant) -> AnyDType:
     """The narrowest ONNX integer type that holds the codes of `op`: 4, 8, 16 or 32 bits wide."""
     for dtype in (DType.I4, DType.U4, DType.I8, DType.U8, DType.I16, DType.U16):
-        low = -(1 << (dtype.bits - 1)) if dtype.text[0] == "i" else 0
-        if low <= op.qmin and op.qmax < low + (1 << dtype.bits):
+        lowest, highest = _limits(dtype)
+        if lowest <= op.qmin and op.qmax <= highest:
             return dtype.numpy
     return DType.I32.numpy
+
+
+def _limits(dtype: DType) -> tuple[int, int]:
+    """The smallest and the largest number of an integer type."""
+    lowest = -(1 << (dtype.bits - 1)) if dtype.text[0] == "i" else 0
+    return lowest, lowest + (1 << dtype.bits) - 1
 
 
 def quantize_array(x: Array, scale: Array, zero_point: Array, op: FakeQuant) -> Array:
@@ -54,7 +63,7 @@ def quantize_array(x: Array, scale: Array, zero_point: Array, op: FakeQuant) -> 
     codes = np.rint(x / scale.reshape(shape if op.axis is not None else ())) + zero_point.reshape(
         shape if op.axis is not None else ()
     )
-    return np.clip(codes, op.qmin, op.qmax).astype(storage_dtype(op))
+    return np.asarray(np.clip(codes, op.qmin, op.qmax).astype(storage_dtype(op)))
 
 
 def _drop_activation(node: Node) -> None:
@@ -75,7 +84,7 @@ def _drop_activation(node: Node) -> None:
         return
     step = float(scale)
     low, high = (op.qmin - int(zero_point)) * step, (op.qmax - int(zero_point)) * step
-    if bounds[0] <= low + step / 2 and high - step / 2 <= bounds[1]:
+    if bounds[0] < low + step / 2 and high - step / 2 < bounds[1]:
         node.set_input(0, before)
         activation.graph.remove(activation)
 
@@ -106,14 +115,20 @@ def _quantize_bias(node: Node) -> None:
         return
     unit = (scales[0].astype(np.float64) * scales[1].astype(np.float64)).astype(np.float32)
     channels = _channels(node)
-    data = np.broadcast_to(bias.data.reshape(-1), (channels,)) if bias.data.size in (1, channels) else None
-    if data is None:
-        return
+    if bias.data.size != 1 and (*bias.data.shape[-1:], bias.data.size) != (channels, channels):
+        return  # a Gemm may add a whole matrix
+    if unit.size > 1:
+        unit = np.tile(unit, channels // unit.size)  # a ConvTranspose has the same scales in every group
+    data = np.broadcast_to(bias.data.reshape(-1), (channels,))
     codes = np.clip(np.rint(data / unit.astype(np.float64)), _INT32.min, _INT32.max).astype(np.int32)
     stored = node.graph.add_constant(codes, f"{bias.name}.int32")
     scale = node.graph.add_constant(unit.reshape(-1) if unit.size > 1 else unit.reshape(()), f"{bias.name}.scale")
     made = node.graph.insert(
-        DequantizeLinear(axis=0), [stored, scale], before=node, name=f"{bias.name}.dequantize", outputs=[f"{bias.name}.float"]
+        DequantizeLinear(axis=0),
+        [stored, scale],
+        before=node,
+        name=f"{bias.name}.dequantize",
+        outputs=[f"{bias.name}.float"],
     )
     node.set_input(quant.bias, made.output)
 
@@ -132,7 +147,7 @@ def _scale_behind(value: Value | None) -> Array | None:
     return maker.constant(1) if maker is not None and isinstance(maker.op, FakeQuant) else None
 
 
-def _lower(node: Node, zeros: dict[tuple[Graph, str, int], Value]) -> None:
+def _lower(node: Node, shared: dict[Hashable, Value]) -> None:
     op, source = node.op, node.input(0)
     assert isinstance(op, FakeQuant)
     assert source is not None
@@ -141,15 +156,15 @@ def _lower(node: Node, zeros: dict[tuple[Graph, str, int], Value]) -> None:
         node.graph.replace(node, [source])
         return
     graph, dtype = node.graph, storage_dtype(op)
-    stored_zero = _zero_point(graph, zero_point.astype(dtype), zeros, source.name)
+    stored_zero = _zero_point(graph, zero_point.astype(dtype), shared, source.name)
     parameters = [node.input(1), stored_zero]
     axis = op.axis if op.axis is not None else 1
     if source.data is not None:
-        integer = graph.add_constant(quantize_array(source.data, scale, zero_point, op), f"{source.name}.{dtype.name}")
+        integer = _codes(node, source, shared)
     else:
         quantize = graph.insert(
             QuantizeLinear(axis=axis),
-            [source, *parameters],
+            [_clamped(node, source), *parameters],
             before=node,
             name=f"{source.name}.quantize",
             outputs=[f"{source.name}.{dtype.name}"],
@@ -165,11 +180,44 @@ def _lower(node: Node, zeros: dict[tuple[Graph, str, int], Value]) -> None:
     graph.replace(node, [dequantize.output])
 
 
-def _zero_point(graph: Graph, data: Array, zeros: dict[tuple[Graph, str, int], Value], name: str) -> Value:
+def _codes(node: Node, source: Value, shared: dict[Hashable, Value]) -> Value:
+    """The codes of a constant; one copy for all readers of a shared weight whose scales are the same."""
+    op, scale, zero_point = node.op, node.constant(1), node.constant(2)
+    assert isinstance(op, FakeQuant)
+    assert source.data is not None
+    assert scale is not None
+    assert zero_point is not None
+    key = (node.graph, source, op, scale.tobytes(), zero_point.tobytes())
+    if key not in shared:
+        codes = quantize_array(source.data, scale, zero_point, op)
+        shared[key] = node.graph.add_constant(codes, f"{source.name}.{codes.dtype.name}")
+    return shared[key]
+
+
+def _clamped(node: Node, source: Value) -> Value:
+    """The value itself, or clipped where the type that stores the codes would let more of them through.
+
+    A symmetric format leaves out the lowest code only so that negation is exact: that one may come.
+    """
+    op, scale, zero_point = node.op, node.constant(1), node.constant(2)
+    assert isinstance(op, FakeQuant)
+    lowest, highest = _limits(DType.of_numpy(storage_dtype(op)))
+    if (op.qmax == highest and op.qmin <= lowest + 1) or scale is None or zero_point is None or scale.ndim:
+        return source
+    reads = []
+    for code, end in ((op.qmin, "low"), (op.qmax, "high")):
+        bound = np.asarray((code - int(zero_point)) * float(scale), np.float32)
+        reads.append(node.graph.add_constant(bound, f"{source.name}.{end}"))
+    clip = node.graph.insert(Clip(), [source, *reads], before=node, name=f"{source.name}.clip", types=[source.type])
+    return clip.output
+
+
+def _zero_point(graph: Graph, data: Array, shared: dict[Hashable, Value], name: str) -> Value:
     """The zero point as a constant; one for all weights of the same number of channels."""
     if data.any():
         return graph.add_constant(data, f"{name}.zero_point")
     key = (graph, data.dtype.name, data.size if data.ndim else -1)
-    if key not in zeros:
-        zeros[key] = graph.add_constant(data, f"zero_point.{data.dtype.name}.{'x'.join(map(str, data.shape)) or 'scalar'}")
-    return zeros[key]
+    if key not in shared:
+        shape = "x".join(map(str, data.shape)) or "scalar"
+        shared[key] = graph.add_constant(data, f"zero_point.{data.dtype.name}.{shape}")
+    return shared[key]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +26,7 @@ _INLINE = 1024  # bytes; smaller tensors stay in the model, where shape inferenc
 
 
 def save_graph(graph: Graph, path: Path, *, external_past: int = EXTERNAL_PAST) -> None:
-    """Write a graph of ONNX ops as a model file, its weights in `path`.data if they take more than `external_past` bytes.
+    """Write a graph of ONNX ops as a file, its weights in `path`.data if they take more than `external_past` bytes.
 
     Raises
     ------
@@ -37,9 +37,9 @@ def save_graph(graph: Graph, path: Path, *, external_past: int = EXTERNAL_PAST) 
         save_model(model_proto(graph), path)
         return
     data_path = path.with_name(path.name + ".data")
-    with atomic_file(data_path) as data:
+    with atomic_files(data_path, path) as (data, file):
         model = model_proto(graph, lambda array, name: _external(array, name, data, data_path.name))
-        save_model(model, path)
+        file.write(model.SerializeToString(deterministic=True))
 
 
 def save_model(model: ModelProto, path: Path) -> None:
@@ -51,33 +51,42 @@ def save_model(model: ModelProto, path: Path) -> None:
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name when it is complete; on an error or an interrupt nothing appears."""
+    with atomic_files(path) as (file,):
+        yield file
+
+
+@contextmanager
+def atomic_files(*paths: Path) -> Iterator[list[IO[bytes]]]:
+    """Files that appear under their names, one right after the other, when all of them are complete."""
+    files: list[IO[bytes]] = []
+    names: list[str] = []
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written: {error.strerror}; choose another output path") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
+        for path in paths:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            files.append(os.fdopen(handle, "wb"))
+            names.append(name)
+        yield files
+        for file in files:
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        for name in names:
+            Path(name).chmod(0o666 & ~_umask())
+        for path, name in zip(paths, names, strict=True):
+            Path(name).replace(path)
     except OSError as error:
-        _remove(name)
         raise OutputError(f"'{path}' cannot be written: {error.strerror}; choose another output path") from None
-    except BaseException:
-        _remove(name)
-        raise
+    finally:
+        for file in files:
+            with suppress(OSError):  # a full disk says so again
+                file.close()
+        for name in names:
+            Path(name).unlink(missing_ok=True)
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _remove(name: str) -> None:
-    Path(name).unlink(missing_ok=True)
 
 
 def _external(array: Array, name: str, data: IO[bytes], location: str) -> TensorProto:

@@ -3,7 +3,8 @@
     contraction  integer, if data is float32 and weight and bias are constants (or, for MatMul, both sides data)
     arithmetic   integer, if an integer node feeds it and an integer node or an output of the graph reads it
     movement     integer, if an integer node feeds it and an integer node or an output reads it
-    activation   integer, if it is the only reader of an integer contraction or arithmetic node (it is absorbed)
+    activation   integer, if it is the only reader of an integer contraction or arithmetic node (it is absorbed, and
+                 what reads it reads that node)
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from irc.graph import Graph, Node, Value
 from irc.op import QuantKind
 from irc.ops.fake_quant import FakeQuant
 from irc.target import QuantPolicy
-from irc.types import DType
+from irc.types import Array, DType
+
+MASK = 1e9  # a magnitude that only a mask's "minus infinity" has; a scale for it would leave nothing to the rest
+_OPAQUE = ("Loop", "Scan")  # run whole by onnxruntime, so that calibration cannot look into their bodies
 
 
 @dataclass
@@ -34,13 +38,28 @@ def plan_integer(graph: Graph, policy: QuantPolicy, skip: Sequence[str] = ()) ->
     """
     plan = IntegerPlan()
     for node in graph.walk():
+        if node.op.quant.kind is QuantKind.FLOAT:
+            continue
         reason = _refusal(node, policy, skip)
         if reason is None:
             plan.integer[node] = None
-        elif node.op.quant.kind is QuantKind.CONTRACTION:
+        elif _computes(node):
             plan.declined[node] = reason
     _settle(plan)
     return plan
+
+
+def matches(node: Node, pattern: str) -> bool:
+    """Whether a pattern of the list to skip means the node."""
+    return fnmatch.fnmatchcase(node.name, pattern) or fnmatch.fnmatchcase(node.origin.layer, pattern)
+
+
+def _computes(node: Node) -> bool:
+    """Whether the node is a contraction, or arithmetic of floats: what a user asks about when it stays float."""
+    if node.op.quant.kind is QuantKind.CONTRACTION:
+        return True
+    type = node.output.tensor_type
+    return node.op.quant.kind is QuantKind.ARITHMETIC and type is not None and type.dtype.is_float
 
 
 def data_inputs(node: Node) -> list[int]:
@@ -75,18 +94,45 @@ def _refusal(node: Node, policy: QuantPolicy, skip: Sequence[str]) -> str | None
     """Why the node cannot be integer whatever stands around it; None if it can."""
     if not policy.runs_integer(node.op):
         return "the target has no integer kernel for it"
-    if any(fnmatch.fnmatch(node.name, p) or fnmatch.fnmatch(node.origin.layer, p) for p in skip):
+    if any(matches(node, p) for p in skip):
         return "it is on the list of layers to leave float"
+    if (owner := _opaque_owner(node)) is not None:
+        return f"it stands in the body of {owner!r}, which calibration cannot look into"
     for index in data_inputs(node):
         value = node.input(index)
         type = value.tensor_type if value is not None else None
         if type is None or type.dtype is not DType.F32:
             return f"input {index} is {type or 'of unknown type'}, not float32"
+        if value is not None and node.op.quant.kind is QuantKind.ARITHMETIC and is_mask(_source(value).data):
+            return f"input {index} ('{value.name}') holds a mask's magnitudes, which must not get a scale"
     if node.op.name == "Resize" and getattr(node.op, "mode", "") != "nearest":
         return "only nearest Resize moves elements without computing"
+    if node.op.name == "Pad" and not _pads_zeros(node):
+        return "what it pads with need not lie in the range of its input"
     if node.op.quant.kind is QuantKind.CONTRACTION:
         return _contraction_refusal(node)
     return None
+
+
+def _pads_zeros(node: Node) -> bool:
+    """Whether a Pad puts nothing but zeros or copies of its input around it; every range holds 0."""
+    value = node.input(2)
+    return getattr(node.op, "mode", "constant") != "constant" or value is None or (
+        value.data is not None and not value.data.any()
+    )
+
+
+def _opaque_owner(node: Node) -> Node | None:
+    """The Loop or Scan around the node, if there is one."""
+    owner = node.graph.parent
+    while owner is not None and owner.op.name not in _OPAQUE:
+        owner = owner.graph.parent
+    return owner
+
+
+def is_mask(data: Array | None) -> bool:
+    """Whether a constant holds an infinity or a number as large as only a mask has; NaN is no mask."""
+    return data is not None and bool(data.max(initial=0) >= MASK or data.min(initial=0) <= -MASK)
 
 
 def _contraction_refusal(node: Node) -> str | None:
@@ -120,6 +166,8 @@ def _settle(plan: IntegerPlan) -> None:
                 if not (_fed(node, plan) if forward else _read(node, plan)):
                     del plan.integer[node]
                     changed = True
+                    if _computes(node):
+                        plan.declined[node] = f"nothing integer {'feeds' if forward else 'reads'} it"
 
 
 def producer(value: Value | None) -> Node | None:
@@ -135,12 +183,20 @@ def _fed(node: Node, plan: IntegerPlan) -> bool:
 
 
 def _read(node: Node, plan: IntegerPlan) -> bool:
+    if node.op.quant.kind is QuantKind.ACTIVATION:
+        return True  # it goes where its producer goes
+    return _is_read(node, plan)
+
+
+def _is_read(node: Node, plan: IntegerPlan) -> bool:
     return any(v.is_output or any(_reads_integer(u, v, plan) for u in v.users) for v in node.outputs)
 
 
 def _reads_integer(user: Node, value: Value, plan: IntegerPlan) -> bool:
     if isinstance(user.op, FakeQuant):
         return any(u in plan.integer for u in user.output.users) or user.output.is_output
+    if user.op.quant.kind is QuantKind.ACTIVATION:
+        return user in plan.integer and _is_read(user, plan)
     return user in plan.integer
 
 

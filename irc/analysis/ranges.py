@@ -34,13 +34,16 @@ def _thresholds(histogram: Histogram) -> Array:
     return largest * np.arange(_CANDIDATES // 8, _CANDIDATES + 1) / _CANDIDATES
 
 
-def mse_range(histogram: Histogram, levels: int) -> tuple[float, float]:
-    """The range, clipped at one magnitude on both sides, that has the least expected square error at `levels` codes."""
+def mse_range(histogram: Histogram, levels: int, symmetric: bool = False) -> tuple[float, float]:
+    """The range, clipped at one magnitude on both sides, that has the least expected square error at `levels` codes.
+
+    symmetric : the codes spread over [-largest, largest] even where the values are of one sign
+    """
     x, weight = histogram.centers, histogram.counts
     best, chosen = float("inf"), (histogram.low, histogram.high)
     for threshold in _thresholds(histogram):
         low, high = max(histogram.low, -threshold), min(histogram.high, threshold)
-        step = (max(high, 0.0) - min(low, 0.0)) / (levels - 1)
+        step = (2 * max(high, -low) if symmetric else max(high, 0.0) - min(low, 0.0)) / (levels - 1)
         outside = np.maximum(low - x, 0) + np.maximum(x - high, 0)
         inside = (outside == 0) * step**2 / 12
         error = float((weight * (outside**2 + inside)).sum())
@@ -83,13 +86,15 @@ def _divergence(p: Array, q: Array) -> float:
     return float((p[used] * np.log(p[used] / np.maximum(q[used], 1e-10))).sum())
 
 
-def choose_range(histogram: Histogram, method: str, percentile: float, levels: int) -> tuple[float, float]:
+def choose_range(
+    histogram: Histogram, method: str, percentile: float, levels: int, symmetric: bool = False
+) -> tuple[float, float]:
     """The range that `method` chooses for `levels` codes."""
     match method:
         case "percentile":
             return percentile_range(histogram, percentile)
         case "mse":
-            return mse_range(histogram, levels)
+            return mse_range(histogram, levels, symmetric)
         case "entropy":
             return entropy_range(histogram, levels)
     return histogram.low, histogram.high

@@ -3,7 +3,8 @@
 There an integer kernel multiplies uint8 activations by int8 weights with `vpmaddubsw`, which adds two neighbouring
 products in 16 bits and saturates: 255 * 127 + 255 * 127 does not fit. If no two neighbours of the same sign sum to more
 than 128 in codes, nothing saturates and every x86 computes the same numbers. Neighbours are neighbours along the
-contraction, channels innermost, as onnxruntime packs them; a depthwise convolution has kernels of its own that widen.
+contraction, channels innermost, as onnxruntime packs them; a depthwise convolution with one output channel a group has
+kernels of its own that widen.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PAIR_LIMIT = 127.0
 
 
 def largest_pairs(node: Node, weight: Array) -> Array:
-    """For each output channel the largest magnitude that two neighbours of one sign sum to.
+    """For each output channel the largest magnitude that two neighbours of one sign sum to (over all of a batch).
 
     Parameters
     ----------
@@ -37,18 +38,19 @@ def largest_pairs(node: Node, weight: Array) -> Array:
     pairs = rows.reshape(len(rows), -1, 2)
     positive = np.maximum(pairs, 0).sum(axis=2).max(axis=1, initial=0)
     negative = np.maximum(-pairs, 0).sum(axis=2).max(axis=1, initial=0)
-    return np.asarray(np.maximum(positive, negative))
+    largest = np.maximum(positive, negative)
+    return np.asarray(largest.reshape(-1, weight.shape[node.op.quant.weight_axis]).max(axis=0))
 
 
 def _rows(node: Node, weight: Array) -> Array | None:
-    """The weight as (out, contraction) in the order in which the kernel multiplies; None where it does not pair."""
+    """The weight as (batch * out, contraction) in the order of the kernel's products; None where it does not pair."""
     op = node.op
     if op.name == "Conv":
-        if weight.shape[1] == 1 and getattr(op, "group", 1) > 1:
+        if weight.shape[1] == 1 and getattr(op, "group", 1) == len(weight) > 1:
             return None
         return np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
     if op.name == "Gemm":
         return weight if getattr(op, "transB", 0) else weight.T
-    if op.name == "MatMul" and weight.ndim == 2:
-        return weight.T
+    if op.name == "MatMul" and weight.ndim >= 2:
+        return np.swapaxes(weight, -1, -2).reshape(-1, weight.shape[-2])
     return None

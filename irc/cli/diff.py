@@ -16,6 +16,7 @@ from irc.cli.runner import check_runtime, checked_samples, make_runner
 
 if TYPE_CHECKING:
     from irc.analysis.error import ErrorMeter
+    from irc.execution.samples import Sample
     from irc.graph import Graph, Node
 
 _SHOWN = 10  # names of each kind, unless --all
@@ -32,23 +33,29 @@ def command(
     """Compare two models: operators, size, nodes by name, and the error of B's outputs against A's."""
     check_runtime(runtime)
     graphs = read_model(first), read_model(second)
+    samples, made_up = checked_samples(graphs[0], data, preprocess, "diff")
+    reason = _incomparable(*graphs)
+    errors = None if reason else _measure((first, second), graphs, samples, runtime)
     _print_costs(*graphs)
     print_text("")
     _print_operators(*graphs)
     print_text("")
     _print_nodes(*graphs, None if all_names else _SHOWN)
     print_text("")
-    reason = _incomparable(*graphs)
-    if reason:
+    if errors is None:
         print_text(f"the outputs are not compared: {reason}")
-        return
-    samples, made_up = checked_samples(graphs[0], data, preprocess, "diff")
-    runs = [make_runner(text, graph, runtime) for text, graph in zip((first, second), graphs, strict=True)]
+    else:
+        _print_errors(errors, made_up, runtime)
+
+
+def _measure(texts: tuple[str, str], graphs: tuple[Graph, Graph], samples: Iterable[Sample], runtime: str) -> _Errors:
+    """The errors of the second model's outputs against the first's; inputs go by position."""
+    runs = [make_runner(text, graph, runtime) for text, graph in zip(texts, graphs, strict=True)]
     renamed = dict(zip(_required(graphs[0]), _required(graphs[1]), strict=True))
     errors = _Errors(graphs[0].output_names, graphs[1].output_names)
     for sample in samples:
         errors.update(runs[0](sample), runs[1]({renamed[n]: a for n, a in sample.items() if n in renamed}))
-    _print_errors(errors, made_up, runtime)
+    return errors
 
 
 def _required(graph: Graph) -> list[str]:

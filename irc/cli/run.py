@@ -40,7 +40,8 @@ def command(
 
     check_runtime(runtime)
     if output is not None:
-        check_output(output, reads=inputs)
+        for read in (model, inputs):
+            check_output(output, reads=read)
     graph = read_model(model)
     samples, made_up = checked_samples(graph, inputs, preprocess, "run")
     run = make_runner(model, graph, runtime, threads)

@@ -64,6 +64,8 @@ def checked_samples(graph: Graph, data: str, preprocess: str, title: str) -> tup
     """The samples that DATA names, checked against the graph's inputs; made-up ones, and True, if it names none."""
     from irc.execution.samples import Samples, random_sample
 
+    if preprocess and not data:
+        raise OptionError("--preprocess is for a folder of images, and no data is given")
     if not data:
         return [random_sample(graph, seed) for seed in range(_MADE_UP)], True
     source = open_data(data, preprocess)

@@ -7,6 +7,7 @@ only once is spooled to a temporary file while it is first read, so that memory 
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
@@ -60,6 +61,7 @@ class Samples:
     def _write(self, sample: Sample) -> None:
         if self._spool is None:
             self._spool = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the samples
+            weakref.finalize(self, self._spool.close)
         self._spool.seek(0, 2)
         for name, _, _ in self.signature:
             np.save(self._spool, sample.get(name, np.zeros(0)), allow_pickle=False)

@@ -170,6 +170,7 @@ class Resize(Op):
 
     def _resample(self, x: torch.Tensor, a: _Axis, places: torch.Tensor) -> torch.Tensor:
         if self.mode == "nearest":
+            places = places.float()  # as in onnxruntime: 8 / 1.6 is 5 there, and a little less in float64
             return x.index_select(a.axis, self._nearest(places).clamp(0, a.size - 1).to(x.device))
         weights = self._weights(a, places).to(x)
         return torch.matmul(x.movedim(a.axis, -1), weights.mT).movedim(-1, a.axis)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from irc.op import Example, Op
+from irc.op import Example, Op, Quant, QuantKind
 from irc.ops.tensors import sample
 
 
@@ -18,6 +18,10 @@ class Softmax(Op):
     since = 13
 
     axis: int = -1
+
+    @property
+    def quant(self) -> Quant:
+        return Quant(QuantKind.ARITHMETIC)
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, self.axis)

@@ -14,7 +14,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TypeProto
 
 from irc.errors import ModelError
-from irc.graph import Graph, Origin, Value
+from irc.graph import Graph, Node, Origin, Value
 from irc.ops.schema import op_of_proto, type_of_proto
 from irc.proto.tensors import array_of_constant, array_of_tensor, dense_of_sparse
 from irc.types import Array, Type
@@ -40,24 +40,24 @@ class GraphReader:
         """Fill `graph`, which is empty, from `proto`; `outer` holds what the names of surrounding graphs mean."""
         scope: Scope = (outer if outer is not None else Scope()).new_child()
         constants = self._constants(proto) | (dict(self.arrays) if graph.parent is None else {})
-        types = {v.name: _type(v.type, v.name) for v in (*proto.value_info, *proto.output)}
+        types = {v.name: type for v in (*proto.value_info, *proto.output) if (type := _type(v.type, v.name)) is not None}
         for info in proto.input:
-            default = None
             if info.name in self.arrays and graph.parent is None:
                 continue  # an initializer that was taken out of the proto
-            if info.name in constants:
-                default = constants.pop(info.name)
-            name = info.name if graph.parent is None else graph.unique_name(info.name)
+            default = constants.pop(info.name, None)
+            name = info.name if graph.parent is None and info.name not in scope else graph.unique_name(info.name)
             _define(scope, info.name, graph.add_input(name, _type(info.type, info.name), default))
         for name, array in constants.items():
             _define(scope, name, graph.add_constant(array, name))
-        for node in in_order(proto.node, scope):
-            self._read_node(node, graph, types, scope)
+        made = [(node, self._read_node(node, graph, types, scope)) for node in in_order(proto.node, scope)]
+        for node, owner in made:  # when all values have their names, so that no body takes one from those around it
+            if owner is not None:
+                self._read_bodies(node, owner, scope)
         for info in proto.output:
             if info.name not in scope:
                 raise ModelError(f"graph '{graph.name}': output '{info.name}' is not made by any node")
             value = scope[info.name]
-            if value.type is None and types[info.name] is not None:
+            if value.type is None and info.name in types:
                 value.type = types[info.name]
             graph.add_output(value, info.name)
         return graph
@@ -68,12 +68,13 @@ class GraphReader:
             found[sparse.values.name] = dense_of_sparse(sparse, self.folder)
         return found
 
-    def _read_node(self, node: NodeProto, graph: Graph, types: Mapping[str, Type | None], scope: Scope) -> None:
+    def _read_node(self, node: NodeProto, graph: Graph, types: Mapping[str, Type], scope: Scope) -> Node | None:
+        """Add the node, without its bodies; a Constant becomes a constant and no node."""
         domain = "" if node.domain == "ai.onnx" else node.domain
         if node.op_type == "Constant" and not domain and len(node.attribute) == 1:
             array = array_of_constant(node.attribute[0], self.folder)
             _define(scope, node.output[0], graph.add_constant(array, node.output[0]))
-            return
+            return None
         made = graph.insert(
             op_of_proto(node, self.opsets.get(domain, 1)),
             [scope[name] if name else None for name in node.input],
@@ -82,14 +83,17 @@ class GraphReader:
             types=[types.get(name) for name in node.output],
             origin=Origin(_layer(node)),
         )
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                self.read(attribute.g, graph.add_body(made, attribute.name, attribute.g.name), scope)
-            for index, body in enumerate(attribute.graphs):
-                self.read(body, graph.add_body(made, f"{attribute.name}[{index}]", body.name), scope)
         for name, value in zip(node.output, made.outputs, strict=True):
             if name:
                 _define(scope, name, value)
+        return made
+
+    def _read_bodies(self, node: NodeProto, owner: Node, scope: Scope) -> None:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                self.read(attribute.g, owner.graph.add_body(owner, attribute.name, attribute.g.name), scope)
+            for index, body in enumerate(attribute.graphs):
+                self.read(body, owner.graph.add_body(owner, f"{attribute.name}[{index}]", body.name), scope)
 
 
 def _define(scope: Scope, name: str, value: Value) -> None:
@@ -147,9 +151,18 @@ def in_order(nodes: Sequence[NodeProto], known: Container[str]) -> list[NodeProt
             if not waiting[reader]:
                 heapq.heappush(ready, reader)
     if len(order) < len(nodes):
-        stuck = next(node for node, count in zip(nodes, waiting, strict=True) if count)
+        stuck = nodes[_on_cycle(reads, makers, waiting)]
         raise ModelError(f"{stuck.op_type} '{stuck.name or stuck.output[0]}' is part of a cycle: it reads its own result")
     return order
+
+
+def _on_cycle(reads: Sequence[set[str]], makers: Mapping[str, int], waiting: Sequence[int]) -> int:
+    """A node on a cycle: found by going back, from any that waits, through makers that wait, until one comes again."""
+    index, seen = next(i for i, count in enumerate(waiting) if count), set[int]()
+    while index not in seen:
+        seen.add(index)
+        index = min(makers[name] for name in reads[index] if name in makers and waiting[makers[name]])
+    return index
 
 
 def _reads(node: NodeProto) -> set[str]:

@@ -4,6 +4,7 @@
 
 Values keep their names, except that an output of the model has the output's name whatever value it is: a value that
 stands in the way of that is renamed, and an output that is an input, a constant or given out twice gets an Identity.
+The outputs of a body, which go by their place, are named as their values.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def model_proto(graph: Graph, tensor: TensorWriter = tensor_of_array) -> ModelPr
     for key, text in info.metadata.items():
         model.metadata_props.add(key=key, value=text)
     model.functions.extend(FunctionProto.FromString(data) for data in info.functions)
-    _Namer(tensor).fill(graph, model.graph)
+    _Namer(tensor, graph).fill(graph, model.graph)
     return model
 
 
@@ -50,7 +51,7 @@ def node_model(node: Node, inputs: dict[str, Type | None]) -> ModelProto:
         model.opset_import.add(domain=domain, version=version)
     model.functions.extend(FunctionProto.FromString(data) for data in info.functions)
     model.graph.name = "node"
-    model.graph.node.append(_Namer(tensor_of_array)._node(node))
+    model.graph.node.append(_Namer(tensor_of_array, node.graph.root).node(node))
     model.graph.input.extend(value_info(name, type) for name, type in inputs.items())
     model.graph.output.extend(ValueInfoProto(name=v.name) for v in node.outputs if not v.is_omitted)
     return model
@@ -59,48 +60,70 @@ def node_model(node: Node, inputs: dict[str, Type | None]) -> ModelProto:
 class _Namer:
     """Writes the graphs of one model, knowing what each value is called in it."""
 
-    def __init__(self, tensor: TensorWriter) -> None:
+    def __init__(self, tensor: TensorWriter, root: Graph) -> None:
         self.tensor = tensor
+        self.root = root
         self.names: dict[Value, str] = {}
+        self.taken: set[str] = set()
 
     def fill(self, graph: Graph, proto: GraphProto) -> None:
         proto.name = graph.name or "main"
+        if graph is self.root:
+            self._name_outputs()
         for value in graph.inputs:
             proto.input.append(value_info(value.name, value.type))
-        self._name_outputs(graph)
         for value in graph.constants:
             assert value.data is not None
-            tensor = self.tensor if graph.parent is None else tensor_of_array
+            tensor = self.tensor if graph is self.root else tensor_of_array
             proto.initializer.append(tensor(value.data, self.name(value)))
         for value, array in graph.defaults.items():
             proto.initializer.append(tensor_of_array(array, value.name))
         for node in graph:
-            proto.node.append(self._node(node))
-        for value, name in zip(graph.outputs, graph.output_names, strict=True):
-            if self.names.get(value) != name:
+            proto.node.append(self.node(node))
+        for value, name in zip(graph.outputs, self._output_names(graph), strict=True):
+            if self.name(value) != name:
                 proto.node.append(NodeProto(op_type="Identity", input=[self.name(value)], output=[name], name=name))
             proto.output.append(value_info(name, value.type))
-        shown = {id(v) for v in (*graph.outputs, *graph.inputs, *graph.constants)}
+        shown = {*graph.outputs, *graph.inputs, *graph.constants}
         for value in graph.values:
-            if id(value) not in shown and value.type is not None and not value.is_omitted:
+            if value not in shown and value.type is not None and not value.is_omitted:
                 proto.value_info.append(value_info(self.name(value), value.type))
 
     def name(self, value: Value) -> str:
         return self.names.get(value, value.name)
 
-    def _name_outputs(self, graph: Graph) -> None:
+    def _name_outputs(self) -> None:
         """Give each output's name to the value behind it where that is possible, moving aside whoever has it."""
-        for value in graph.inputs:
-            self.names[value] = value.name
-        for value, name in zip(graph.outputs, graph.output_names, strict=True):
-            if value.producer is not None and value.graph is graph and value not in self.names:
+        nest = {value.name: value for graph in self.root.graphs() for value in graph.values}
+        self.taken = {*nest, *self.root.output_names}
+        self.names = {value: value.name for value in self.root.inputs}
+        for value, name in zip(self.root.outputs, self.root.output_names, strict=True):
+            if value.producer is not None and value not in self.names:
                 self.names[value] = name
-        for name in graph.output_names:
-            holder = graph.find_own(name)
+        for name in self.root.output_names:
+            holder = nest.get(name)
             if holder is not None and holder not in self.names:
-                self.names[holder] = graph.unique_name(f"{name}_inner")
+                self.names[holder] = self._fresh(f"{name}_inner")
 
-    def _node(self, node: Node) -> NodeProto:
+    def _output_names(self, graph: Graph) -> list[str]:
+        """What the outputs are written as; a body gives each value of its own out once, the others by an Identity."""
+        if graph is self.root:
+            return list(graph.output_names)
+        names: list[str] = []
+        for value in graph.outputs:
+            own = value.graph is graph and self.name(value) not in names
+            names.append(self.name(value) if own else self._fresh(f"{self.name(value)}_out"))
+        return names
+
+    def _fresh(self, hint: str) -> str:
+        name, count = hint, 0
+        while name in self.taken:
+            count += 1
+            name = f"{hint}_{count}"
+        self.taken.add(name)
+        return name
+
+    def node(self, node: Node) -> NodeProto:
         proto = NodeProto(
             op_type=node.op.name,
             domain=node.op.domain,

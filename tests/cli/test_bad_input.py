@@ -197,6 +197,13 @@ def test_inputs_of_run(irc: Irc, tmp_path: Path, model: Path, samples: Path, cas
     _refused(irc, tmp_path, said, "run", "net.onnx", "--inputs", data, "-o", "out.npz")
 
 
+@pytest.mark.parametrize("case", DATA)
+def test_data_of_diff(irc: Irc, tmp_path: Path, model: Path, samples: Path, case: str) -> None:
+    make, data, said = DATA[case]
+    make()
+    _refused(irc, tmp_path, said, "diff", "net.onnx", "net.onnx", "--data", data)
+
+
 @pytest.mark.parametrize("case", OPTIONS)
 def test_options(irc: Irc, tmp_path: Path, model: Path, samples: Path, case: str) -> None:
     arguments, said = OPTIONS[case]
@@ -233,6 +240,9 @@ def test_output_folder_that_goes_away_meanwhile(irc: Irc, tmp_path: Path, model:
         (["targets", "onxx"], "did you mean 'onnx'?"),
         (["run", "net.onnx", "--runtime", "tensorrt"], "no runtime 'tensorrt'"),
         (["diff", "net.onnx"], "'B'"),
+        (["run", "net.onnx", "-o", "net.onnx"], "is what the command reads"),
+        (["run", "net.onnx", "--preprocess", "size=8"], "no data is given"),
+        (["diff", "net.onnx", "net.onnx", "--preprocess", "size=8"], "no data is given"),
     ],
 )
 def test_usage(irc: Irc, tmp_path: Path, model: Path, arguments: list[str], said: str) -> None:

@@ -16,9 +16,10 @@ from irc.cli.data import open_data
 from irc.cli.images import Preprocess, parse_preprocess
 from irc.cli.npz import NpzSamples, NpzWriter
 from irc.errors import DataError, OptionError
+from irc.types import Array
 
 RANDOM = np.random.default_rng(0)
-ARRAYS = {
+ARRAYS: dict[str, Array] = {
     "floats": RANDOM.normal(size=(5, 2, 3)).astype(np.float32),
     "numbers": RANDOM.integers(0, 9, (5,)),
     "fortran": np.asfortranarray(RANDOM.normal(size=(5, 4, 2))),
