@@ -106,7 +106,8 @@ def compile(
     IrcError : one of its subclasses, naming what is wrong and the way out.
     """
     goal = find_target(target) if isinstance(target, str) else target
-    steps = parse_pipeline(DEFAULT_PASSES if passes is None else passes) if not _is_list(passes) else list(passes)
+    text = DEFAULT_PASSES if passes is None else passes
+    steps = parse_pipeline(text) if isinstance(text, str) else list(text)
     pipeline = Pipeline(
         steps,
         check=check,
@@ -141,10 +142,6 @@ def _artifact(graph: Graph, target: Target, ledger: Ledger, opset: int | None) -
     if target.kind == "onnx":
         return OnnxArtifact(graph, target, Report(ledger), opset)
     raise OptionError(f"target '{target.name}' is of kind '{target.kind}', which no backend writes")
-
-
-def _is_list(passes: str | Sequence[Pass] | None) -> bool:
-    return passes is not None and not isinstance(passes, str)
 
 
 def _print_graph(name: str, graph: Graph) -> None:

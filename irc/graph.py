@@ -11,33 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from irc.errors import GraphError
+from irc.model_info import ModelInfo, Origin
 from irc.op import Op
+from irc.order import Linked, Order
 from irc.types import Array, TensorType, Type, type_of_array
 
-_GAP = 1 << 40  # distance between the positions of neighbouring nodes
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a node comes from: the user's layer, and the passes that made or changed it, oldest first."""
-
-    layer: str = ""
-    passes: tuple[str, ...] = ()
-
-    def touched_by(self, name: str) -> Origin:
-        """The same origin with pass `name` noted last."""
-        return self if self.passes[-1:] == (name,) else replace(self, passes=(*self.passes, name))
+__all__ = ["Graph", "ModelInfo", "Node", "Origin", "Use", "Value"]
 
 
 class Use(NamedTuple):
     """One place that reads a value: input `index` of a node, or output `index` of a graph."""
 
     user: Node | Graph
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody looks for here
 
 
 class Value:
@@ -129,23 +119,20 @@ class Value:
         return f"%{self.name}: {self.type}"
 
 
-class Node:
+class Node(Linked):
     """One op at one place in one graph. Made by `Graph.insert`; changed by `set_input` and `set_op`."""
 
-    __slots__ = ("_inputs", "_next", "_op", "_position", "_previous", "bodies", "graph", "name", "origin", "outputs", "removed")
+    __slots__ = ("_inputs", "_op", "bodies", "graph", "name", "origin", "outputs")
 
     def __init__(self, graph: Graph, op: Op, name: str, origin: Origin) -> None:
+        super().__init__()
         self.graph = graph
         self.name = name
         self.origin = origin
-        self.removed = False
         self.bodies: dict[str, Graph] = {}
         self.outputs: tuple[Value, ...] = ()
         self._op = op
         self._inputs: list[Value | None] = []
-        self._previous: Node | None = None
-        self._next: Node | None = None
-        self._position = 0
 
     @property
     def op(self) -> Op:
@@ -193,7 +180,7 @@ class Node:
 
     def before(self, other: Node) -> bool:
         """Whether this node stands before `other` in their common graph."""
-        return self._position < other._position
+        return self.position < other.position
 
     def infer(self) -> None:
         """Set the outputs' types to what the op says of the inputs' types; GraphError if those do not fit."""
@@ -217,26 +204,13 @@ class Node:
         return f"{self.op.title} '{self.name}'"
 
 
-@dataclass
-class ModelInfo:
-    """What a model says besides its graph; written back as it came."""
-
-    opsets: dict[str, int] = field(default_factory=lambda: {"": 21})
-    ir_version: int = 10
-    metadata: dict[str, str] = field(default_factory=dict)
-    doc: str = ""
-    producer: str = ""
-    functions: tuple[bytes, ...] = ()  # serialized FunctionProto, called by OnnxOps
-    notes: tuple[str, ...] = ()  # what the front end has to say to the user
-
-
 class Graph:
     """A graph of nodes, or the body of one (`parent` is then the node)."""
 
     def __init__(self, name: str = "main", parent: Node | None = None) -> None:
         self.name = name
         self.parent = parent
-        self.info = ModelInfo() if parent is None else parent.graph.root.info
+        self.info: ModelInfo = ModelInfo() if parent is None else parent.graph.root.info
         self.defaults: dict[Value, Array] = {}  # inputs that may be left out, and what they are then
         self._version = 0
         self._editor = ""
@@ -246,8 +220,7 @@ class Graph:
         self._values: dict[str, Value] = {}
         self._constants: dict[Value, None] = {}
         self._nodes: dict[str, Node] = {}
-        self._first: Node | None = None
-        self._last: Node | None = None
+        self._order: Order[Node] = Order()
         self._taken: set[str] = set() if parent is None else parent.graph.root._taken
         self._counters: dict[str, int] = {}
         self._node_counters: dict[str, int] = {}
@@ -295,20 +268,10 @@ class Graph:
 
     def __iter__(self) -> Iterator[Node]:
         """The nodes in topological order. The node at hand may be removed, and nodes inserted, while iterating."""
-        node = self._first
-        while node is not None:
-            yield node
-            node = node._next  # a removed node still knows what followed it
-            while node is not None and node.removed:
-                node = node._next
+        return iter(self._order)
 
     def __reversed__(self) -> Iterator[Node]:
-        node = self._last
-        while node is not None:
-            yield node
-            node = node._previous
-            while node is not None and node.removed:
-                node = node._previous
+        return reversed(self._order)
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -492,7 +455,7 @@ class Graph:
             origin = anchor.origin if anchor is not None else Origin()
         node = Node(self, op, self._unique_node_name(name or op.name), origin)
         self._nodes[node.name] = node
-        self._link(node, before._previous if before is not None else after or self._last)
+        self._order.link(node, before.preceding if before is not None else after or self._order.last)
         for index, value in enumerate(inputs):
             if value is not None:
                 node.set_input(index, value)
@@ -554,9 +517,9 @@ class Graph:
         for node in list(body):
             node.graph, node.name = self, self._unique_node_name(node.name)
             self._nodes[node.name] = node
-            self._link(node, last)
+            self._order.link(node, last)
             last = node
-        body._values, body._constants, body._nodes, body._first, body._last = {}, {}, {}, None, None
+        body._values, body._constants, body._nodes, body._order = {}, {}, {}, Order()
         self.root.touch()
 
     def move(self, node: Node, *, before: Node) -> None:
@@ -564,8 +527,8 @@ class Graph:
         self._check_own(node)
         self._check_own(before)
         if node is not before:
-            self._unlink(node)
-            self._link(node, before._previous)
+            self._order.unlink(node)
+            self._order.link(node, before.preceding)
             self.root.touch()
 
     def copy(self) -> Graph:
@@ -638,55 +601,9 @@ class Graph:
         for value in node.outputs:
             self._forget(value)
         del self._nodes[node.name]
-        self._unlink(node)
+        self._order.unlink(node)
         node.removed = True
         self.root.touch()
-
-    def _unlink(self, node: Node) -> None:
-        before, after = node._previous, node._next
-        if before is None:
-            self._first = after
-        else:
-            before._next = after
-        if after is None:
-            self._last = before
-        else:
-            after._previous = before
-
-    def _link(self, node: Node, previous: Node | None) -> None:
-        """Put the node behind `previous`, first if that is None, with a position between its neighbours'."""
-        following = self._first if previous is None else previous._next
-        node._previous, node._next = previous, following
-        if previous is None:
-            self._first = node
-        else:
-            previous._next = node
-        if following is None:
-            self._last = node
-        else:
-            following._previous = node
-        if previous is None:
-            node._position = following._position - _GAP if following is not None else 0
-        elif following is None:
-            node._position = previous._position + _GAP
-        else:
-            node._position = (previous._position + following._position) // 2
-            if node._position == previous._position:
-                self._spread(node, previous._position)
-
-    def _spread(self, node: Node, low: int) -> None:
-        """Give `node`, which stands behind position `low` without room, and those that follow it places farther apart.
-
-        As many are moved as it takes to find k of them within more than k² (Dietz and Sleator 1987, "Two algorithms for
-        maintaining order in a list", section 2): O(log n) an insertion, however many go to the same place.
-        """
-        moved, end = [node], node._next
-        while end is not None and end._position - low <= (len(moved) + 1) ** 2:
-            moved.append(end)
-            end = end._next
-        room = end._position - low if end is not None else _GAP * (len(moved) + 1)
-        for index, each in enumerate(moved, 1):
-            each._position = low + room * index // (len(moved) + 1)
 
     def _unique_node_name(self, hint: str) -> str:
         name = hint

@@ -69,12 +69,12 @@ def _chain(nest: Nest) -> Iterator[str]:
     pending = [nest.root]
     for graph in pending:
         nodes: list[Node] = []
-        previous, node = None, graph._first
+        previous, node = None, graph._order.first
         while node is not None:
-            if node._previous is not previous:
+            if node.preceding is not previous:
                 yield f"{node!r}: the node before it is not the one it is linked to"
                 return
-            if previous is not None and previous._position >= node._position:
+            if previous is not None and previous.position >= node.position:
                 yield f"{node!r}: stands behind {previous!r} but its position does not"
                 return
             if node.removed or node.graph is not graph or graph._nodes.get(node.name) is not node:
@@ -82,8 +82,8 @@ def _chain(nest: Nest) -> Iterator[str]:
                 return
             nodes.append(node)
             pending.extend(node.bodies.values())
-            previous, node = node, node._next
-        if graph._last is not previous:
+            previous, node = node, node.following
+        if graph._order.last is not previous:
             yield f"graph '{graph.name}': its last node is not the last that is linked into it"
             return
         if len(graph._nodes) != len(nodes):
@@ -225,7 +225,7 @@ def _dominance(nest: Nest) -> Iterator[str]:
                     continue
                 producer = value.producer
                 own = value.graph is graph and table.get(value._name) is value
-                if own and (producer is None or producer._position < node._position):
+                if own and (producer is None or producer.position < node.position):
                     continue  # the common case, without a call
                 problem = _invisible(value, graph, node)
                 if problem:
@@ -241,7 +241,7 @@ def _invisible(value: Value, graph: Graph, node: Node | None) -> str:
             return f"belongs to graph '{value.graph.name}', which is not around it"
         node = graph.parent
         graph = node.graph
-    if value.producer is not None and node is not None and value.producer._position >= node._position:
+    if value.producer is not None and node is not None and value.producer.position >= node.position:
         return f"is computed by {value.producer!r}, which does not come before {node!r}"
     return ""
 

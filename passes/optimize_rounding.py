@@ -58,9 +58,9 @@ class OptimizeRounding(Pass):
     """Round each weight so that its layer's output, not the weight itself, comes out nearest on typical inputs.
 
     Minimizes `E |(W_q - W) x|^2` layer by layer with GPTQ (Frantar et al. 2022), `x` as it is in the float model, and
-    subtracts what is left of the mean, `E[(W_q - W) x]`, from the bias. The weight constants then lie on the grid of their
-    FakeQuants, whose scales do not change. Valid for Conv over one or two axes, Gemm and MatMul with constant weights;
-    others are left to `correct-bias`. Lossy, for the better. Streams the samples once for every 256 MiB of second moments
+    subtracts what is left of the mean, `E[(W_q - W) x]`, from the bias. The weight constants then lie on the grid of
+    their FakeQuants, whose scales do not change. Valid for Conv over one or two axes, Gemm and MatMul with constant
+    weights; others are left to `correct-bias`. Lossy, for the better. Streams the samples once for every 256 MiB of second moments
     (K x K float64 for a layer that sums over K inputs); memory does not grow with the number of samples.
     """
 
@@ -88,14 +88,14 @@ class OptimizeRounding(Pass):
         op, scale = site.fake.op, site.fake.constant(1)
         assert isinstance(op, FakeQuant)
         assert scale is not None
-        groups, rows, inner = site.rows.shape
+        groups, rows, _ = site.rows.shape
         steps = to_torch(scale).reshape(-1, 1).expand(groups * rows, 1).reshape(groups, rows, 1)
         pairs = context.target.policy.saturating_pairs and not (groups > 1 and site.weight.shape[1] == 1)
         try:
             codes = round_rows(
                 site.rows, site.moment / site.count, steps, op.qmin, op.qmax, pairs=pairs, damping=self.damping
             )
-        except (ValueError, torch.linalg.LinAlgError) as error:
+        except (ValueError, RuntimeError) as error:
             context.decline(site.node, f"its second moments cannot be used: {error}")
             return
         rounded = (codes * steps.double()).to(site.rows.dtype)

@@ -18,7 +18,8 @@ from irc.passes.optimize_rounding import OptimizeRounding
 class Quantize(Pass):
     """Quantize to what the target computes in: insert fake quantization, calibrate, round and correct the biases.
 
-    Runs `insert-fake-quant`, `calibrate`, `optimize-rounding` (unless rounding=nearest) and `correct-bias`, in that order.
+    Runs `insert-fake-quant`, `calibrate`, `optimize-rounding` (unless rounding=nearest) and `correct-bias`, in this
+    order.
 
     Put `fold-batch-norm` and `fold-pad` before it: a batch norm that is still there is one more range to lose
     precision in. Lossy; see the passes themselves for what each does and why it is valid.

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = (
-    ("errors", "types"),
+    ("errors", "model_info", "order", "types"),
     ("op",),
     ("graph",),
     ("ops",),

@@ -20,7 +20,7 @@ _S8 = IntegerFormat(bits=8, signed=True, symmetric=True)
 _S8_ASYMMETRIC = IntegerFormat(bits=8, signed=True, symmetric=False)
 
 _MOVEMENT = frozenset(
-    "DepthToSpace Expand Flatten Gather Identity MaxPool Reshape Slice Split Squeeze Tile Transpose Unsqueeze".split()
+    ["DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"]
 )
 _ACTIVATIONS = frozenset({"Relu", "Clip"})
 
@@ -29,16 +29,16 @@ _ACTIVATIONS = frozenset({"Relu", "Clip"})
 _ONNXRUNTIME = (
     _MOVEMENT
     | _ACTIVATIONS
-    | frozenset("Add AveragePool Concat Conv Gemm GlobalAveragePool LeakyRelu MatMul Mul".split())
-    | frozenset("ReduceMax ReduceMin Resize Sigmoid".split())
+    | frozenset(["Add", "AveragePool", "Concat", "Conv", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul", "Mul"])
+    | frozenset(["ReduceMax", "ReduceMin", "Resize", "Sigmoid"])
 )
-_TENSORRT = _MOVEMENT | _ACTIVATIONS | frozenset("Add AveragePool Concat Conv ConvTranspose Gemm GlobalAveragePool MatMul".split())
+_TENSORRT = _MOVEMENT | _ACTIVATIONS | frozenset(["Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul"])
 _OPENVINO = (
     _MOVEMENT
     | _ACTIVATIONS
-    | frozenset("Add AveragePool Concat Conv ConvTranspose Gemm GlobalAveragePool MatMul Mul ReduceMax Resize".split())
+    | frozenset(["Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "Mul", "ReduceMax", "Resize"])
 )
-_QNN = _OPENVINO | frozenset("HardSwish Pad Sigmoid Softmax SpaceToDepth Sub Div Tanh".split())
+_QNN = _OPENVINO | frozenset(["HardSwish", "Pad", "Sigmoid", "Softmax", "SpaceToDepth", "Sub", "Div", "Tanh"])
 
 
 

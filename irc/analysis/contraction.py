@@ -2,8 +2,8 @@
 
     Conv, Gemm, MatMul:  y[g] = rows[g] @ patches[g]      rows (G, N/G, K), patches (G, K, L)
 
-K runs over the kernel with the input channels innermost, which is the order in which onnxruntime multiplies; L runs over
-samples and positions; G is the number of groups.
+K runs over the kernel with the input channels innermost, which is the order in which onnxruntime multiplies; L runs
+over samples and positions; G is the number of groups.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def patches(node: Node, x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor
     if kernel == [1, 1]:
         seen = x[:, :, :: strides[0], :: strides[1]].flatten(2)
     else:
-        seen = F.unfold(x, kernel, dilation=dilations, stride=strides)
+        seen = F.unfold(x, tuple(kernel), dilation=tuple(dilations), stride=tuple(strides))
     batch, positions, inner = x.shape[0], seen.shape[-1], shape[1]
     split = seen.reshape(batch, op.group, inner, -1, positions).permute(1, 3, 2, 0, 4)
     return split.reshape(op.group, -1, batch * positions)

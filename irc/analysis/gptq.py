@@ -2,8 +2,8 @@
 
     minimize  sum over samples of |(W_q - W) x|^2,   which needs of the data only  H = mean of x x^T
 
-GPTQ: Frantar et al. 2022, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers", section 3
-(inputs of large second moment first; lazy updates in blocks; damping of the diagonal).
+GPTQ: Frantar et al. 2022, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
+section 3 (inputs of large second moment first; lazy updates in blocks; damping of the diagonal).
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def _place(root: nn.Module, name: str, what: Any) -> str:
             inner = nn.Module()
             module.add_module(folder, inner)
         if not isinstance(inner, nn.Module):
-            return _place(root, "_".join(folders + [last]), what)
+            return _place(root, "_".join([*folders, last]), what)
         module = inner
         folders[index] = folder
     leaf, count = last, 0

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
+from onnx import ModelProto
 
 from irc.errors import ExecutionError
 from irc.graph import Node, Value
+from irc.ops.schema import type_of_proto
 from irc.proto.writer import node_model
-from irc.types import Array, OpaqueType, Type, type_of_array
+from irc.types import DType, OpaqueType, TensorType, Type, type_of_array
 
 
 class OnnxNode:
@@ -29,12 +32,15 @@ class OnnxNode:
             if key not in self.sessions:
                 self.sessions[key] = self._session(values)
             session = self.sessions[key]
-            made = session.run(None, _feed(session, dict(zip((v.name for v in self.reads), values, strict=True))))
+            made = session.run(None, {i.name: _feed(v) for i, v in zip(session.get_inputs(), values, strict=True)})
         except Exception as error:  # onnxruntime's exceptions have no common base
             text = str(error).strip().splitlines()[0]
             raise ExecutionError(f"{self.node!r} cannot be run by onnxruntime: {text}") from None
         left = iter(made)
-        return [None if v.is_omitted else next(left) for v in self.node.outputs]
+        return [None if v.is_omitted else _narrowed(next(left), v.type) for v in self.node.outputs]
+
+    def __deepcopy__(self, _: object) -> OnnxNode:
+        return OnnxNode(self.node)  # copies of a module are of one graph, and onnxruntime's sessions cannot be copied
 
     def _session(self, values: Sequence[Any]) -> ort.InferenceSession:
         types = {v.name: _loose(v.type, given) for v, given in zip(self.reads, values, strict=True)}
@@ -42,7 +48,7 @@ class OnnxNode:
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        model = node_model(self.node, types)
+        model = _widened(node_model(self.node, types), [v.type for v in self.node.outputs if not v.is_omitted])
         return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -51,18 +57,43 @@ def _loose(type: Type | None, given: Any) -> Type | None:
     if isinstance(type, OpaqueType) or not isinstance(given, np.ndarray):
         return type
     found = type_of_array(given)
-    return found.__class__(found.dtype, tuple(f"d{i}" for i in range(given.ndim)))
+    return TensorType(found.dtype, tuple(f"d{i}" for i in range(given.ndim)))
 
 
-def _feed(session: ort.InferenceSession, values: dict[str, Any]) -> dict[str, Any]:
-    """What the session takes; arrays of ml_dtypes go in as OrtValues, which numpy cannot describe."""
-    return {name: _ort_value(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
+# onnxruntime packs elements of less than a byte, and its Python side knows nothing of it: they go in and out as bytes
 
 
-def _ort_value(array: Array) -> Any:
-    from irc.types import DType
+def _is_packed(type: Type | None) -> bool:
+    return isinstance(type, TensorType) and type.dtype.is_integer and type.dtype.bits < 8
 
-    dtype = DType.of_numpy(array.dtype)
-    if array.dtype.num < 256 or dtype is DType.STRING:
-        return array
-    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), dtype.onnx_type)
+
+def _widened(model: ModelProto, outputs: Sequence[Type | None]) -> ModelProto:
+    """The one-node model, with a Cast from int8 behind each packed input and a Cast to int8 behind each packed output."""
+    casts = []
+    for info in model.graph.input:
+        tensor = info.type.tensor_type
+        if _is_packed(type_of_proto(info.type)):
+            casts.append(onnx.helper.make_node("Cast", [f"{info.name}:bytes"], [info.name], to=tensor.elem_type))
+            tensor.elem_type, info.name = onnx.TensorProto.INT8, f"{info.name}:bytes"
+    for cast in reversed(casts):
+        model.graph.node.insert(0, cast)
+    for info, type in zip(model.graph.output, outputs, strict=True):
+        if _is_packed(type):
+            cast = onnx.helper.make_node("Cast", [info.name], [f"{info.name}:bytes"], to=onnx.TensorProto.INT8)
+            model.graph.node.append(cast)
+            info.name = f"{info.name}:bytes"
+    return model
+
+
+def _narrowed(value: Any, type: Type | None) -> Any:
+    return value.astype(type.dtype.numpy) if isinstance(type, TensorType) and _is_packed(type) else value
+
+
+def _feed(value: Any) -> Any:
+    """What a session takes: packed types as bytes, other `ml_dtypes` as OrtValues, which say what numpy cannot."""
+    if not isinstance(value, np.ndarray) or value.dtype.num < 256:
+        return value
+    dtype = DType.of_numpy(value.dtype)
+    if _is_packed(TensorType(dtype)):
+        return value.astype(np.int8)
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(value), dtype.onnx_type)

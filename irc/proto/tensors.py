@@ -59,7 +59,7 @@ def _external(tensor: TensorProto, folder: Path | None) -> Array:
     if not path.is_file():
         raise ModelError(f"{where} does not exist in '{folder}'")
     if length != size or offset < 0 or offset + size > path.stat().st_size:
-        raise ModelError(f"{where}: {size} bytes wanted at {offset}, the file has {path.stat().st_size}; is it truncated?")
+        raise ModelError(f"{where}: {size} bytes wanted at {offset}, the file has {path.stat().st_size}; truncated?")
     if size == 0:
         return np.zeros(tuple(tensor.dims), dtype.numpy)
     raw = np.memmap(path, np.uint8, "r", offset, (size,))
@@ -109,4 +109,4 @@ def packed_bytes(array: Array) -> memoryview[Any]:
     if DType.of_numpy(array.dtype).bits < 8:
         return memoryview(tensor_of_array(array, "").raw_data)
     flat = np.ascontiguousarray(array).reshape(-1)
-    return memoryview(flat.view(np.uint8))
+    return flat.view(np.uint8).data

@@ -51,7 +51,9 @@ def node_model(node: Node, inputs: dict[str, Type | None]) -> ModelProto:
         model.opset_import.add(domain=domain, version=version)
     model.functions.extend(FunctionProto.FromString(data) for data in info.functions)
     model.graph.name = "node"
-    model.graph.node.append(_Namer(tensor_of_array, node.graph.root).node(node))
+    namer = _Namer(tensor_of_array, node.graph.root)
+    namer.taken = {*inputs, *(v.name for body in node.bodies.values() for graph in body.graphs() for v in graph.values)}
+    model.graph.node.append(namer.node(node))
     model.graph.input.extend(value_info(name, type) for name, type in inputs.items())
     model.graph.output.extend(ValueInfoProto(name=v.name) for v in node.outputs if not v.is_omitted)
     return model

@@ -58,15 +58,15 @@ def then(graph: Graph) -> Graph:
 
 
 def swap_positions(graph: Graph) -> None:
-    conv(graph)._position, graph.node("relu")._position = graph.node("relu")._position, conv(graph)._position
+    conv(graph).position, graph.node("relu").position = graph.node("relu").position, conv(graph).position
 
 
 def one_sided_link(graph: Graph) -> None:
-    graph.node("relu")._previous = None
+    graph.node("relu").preceding = None
 
 
 def linked_in_a_circle(graph: Graph) -> None:
-    graph.node("gelu")._next = conv(graph)
+    graph.node("gelu").following = conv(graph)
 
 
 def unlisted_node(graph: Graph) -> None:
@@ -78,7 +78,7 @@ def renamed_behind_the_tables(graph: Graph) -> None:
 
 
 def short_list(graph: Graph) -> None:
-    graph._last = conv(graph)
+    graph._order.last = conv(graph)
 
 
 def removed_but_linked(graph: Graph) -> None:
