@@ -111,10 +111,10 @@ CASES = (
 def model(case: Case, dtype: type[np.generic]) -> ModelProto:
     """The operator alone between DequantizeLinear and QuantizeLinear."""
     zero = 128 if dtype is np.uint8 else 0
-    initializers = {
+    initializers: dict[str, Any] = {
         "scale": np.float32(SCALE),
         "out_scale": np.float32(SCALE if case.moves else OUTPUT_SCALE),
-        "zero": dtype(zero),  # type: ignore[call-arg]
+        "zero": dtype(zero),
     }
     nodes: list[NodeProto] = []
     reads: list[str] = []

@@ -79,7 +79,7 @@ def has_vnni() -> bool:
 def machine() -> str:
     """The processor, and whether it has VNNI, which decides what int8 files of others are worth on it."""
     name = _cpuinfo("model name") or platform.processor() or platform.machine()
-    without = "without VNNI: u8 x s8 kernels add pairs of products in 16 bits, which saturates"
+    without = "without VNNI: u8 x s8 kernels add pairs of products in 16 bits, which can saturate"
     return f"{name}, {'with VNNI' if has_vnni() else without}"
 
 

@@ -2,11 +2,12 @@
 
 The same 32 calibration inputs for all. The float model that the peer quantizes is irc's export after its exact passes
 (batch norms and padding folded) and the peer's own `quant_pre_process`; then `quantize_static`: QDQ, uint8 activations,
-int8 weights per channel, with each of its three calibration methods. On a processor without VNNI the peer's 8-bit weights
-saturate, so there its remedy is tried too (`reduce_range`: 7-bit weights), and each file is also run without integer
-kernels, which gives what a processor with VNNI would. irc has to beat the better of all of these, with its files as this
-machine runs them. Prints accuracy, what is really integer, latency with one thread, and how irc stands to the bars.
-The files stay in `build/peers`.
+int8 weights per channel, with each of its three calibration methods. On a processor without VNNI the peer's 8-bit
+weights saturate. There its remedy is tried too (`reduce_range`: 7-bit weights). Each file is also run without integer
+kernels, which gives what a processor with VNNI would; irc, as this machine runs it, has to beat the best of all that.
+
+Prints accuracy, what is really integer, latency with one thread, and how irc stands to the bars. The files stay in
+`build/peers`.
 """
 
 from __future__ import annotations

@@ -35,7 +35,9 @@ class Value:
 
     __slots__ = ("_data", "_name", "_type", "_unwanted", "_uses", "graph", "index", "producer")
 
-    def __init__(self, graph: Graph, name: str, type: Type | None, producer: Node | None = None, index: int = 0) -> None:
+    def __init__(
+        self, graph: Graph, name: str, type: Type | None, producer: Node | None = None, index: int = 0
+    ) -> None:
         self.graph = graph
         self.producer = producer
         self.index = index

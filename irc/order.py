@@ -83,7 +83,7 @@ class Order(Generic[M]):
                 self._spread(member, behind.position)
 
     def _spread(self, member: M, low: int) -> None:
-        """Give `member`, which stands behind position `low` without room, and those that follow it places farther apart.
+        """Give `member`, which stands behind `low` without room, and those that follow it positions farther apart.
 
         As many are moved as it takes to find k of them within more than k² (Dietz and Sleator 1987, "Two algorithms for
         maintaining order in a list", section 2): O(log n) an insertion, however many go to the same place.

@@ -55,11 +55,10 @@ class Calibrate(Pass):
         if not open_ones:
             context.note("there is no FakeQuant to calibrate; insert-fake-quant makes them")
             return
-        pairs_fit = self.vnni or not context.target.policy.saturating_pairs
-        for node in open_ones:
-            if node.constant(0) is not None:
-                _calibrate_constant(node, pairs_fit, context)
-        self._activations([n for n in open_ones if not n.removed and n.constant(0) is None], graph, context)
+        constants = [n for n in open_ones if n.constant(0) is not None]
+        self._activations([n for n in open_ones if n.constant(0) is None], graph, context)
+        for node in constants:  # last, so that the ranges of activations are the float model's
+            _calibrate_constant(node, self.vnni or not context.target.policy.saturating_pairs, context)
         _floor_weight_scales(graph)
 
     def _activations(self, nodes: list[Node], graph: Graph, context: Context) -> None:

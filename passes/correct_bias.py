@@ -60,7 +60,6 @@ class CorrectBias(Pass):
     def run(self, graph: Graph, context: Context) -> None:
         sites = [s for node in graph.walk() if (s := _site(node, context)) is not None]
         if not sites:
-            context.note("no contraction has a calibrated constant weight")
             return
         plain = without_fake_quant(graph)
         readers: dict[str, list[_Site]] = {}
@@ -119,6 +118,8 @@ def _site(node: Node, context: Context) -> _Site | None:
     w = to_torch(original, copy=True)
     zero_point = fake.constant(2)
     error = fake.op.run(w, to_torch(scale), None if zero_point is None else to_torch(zero_point)) - w
+    if not bool(error.any()):
+        return None  # the weight lies on its grid already, as optimize-rounding leaves it
     return _Site(node, data_source(data).name, error)
 
 

@@ -40,8 +40,8 @@ _INTEGER = {
     "QLinearWhere",
     "MatMulNBits",
 }
-_SHOWN = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul")
-_SHOWN += ("AveragePool", "GlobalAveragePool", "Concat", "Sigmoid")
+_SHOWN = ["Conv", "ConvTranspose", "Add", "Gemm", "MatMul", "Mul"]
+_SHOWN += ["AveragePool", "GlobalAveragePool", "Concat", "Sigmoid"]
 _NHWC = re.compile(r"_token_\d+$")  # what onnxruntime adds to the name of a node that it moves to channels last
 _QDQ = ("QuantizeLinear", "DequantizeLinear")
 

@@ -38,14 +38,18 @@ def mse_range(histogram: Histogram, levels: int, symmetric: bool = False) -> tup
     """The range, clipped at one magnitude on both sides, that has the least expected square error at `levels` codes.
 
     symmetric : the codes spread over [-largest, largest] even where the values are of one sign
+
+    What stands in a bin that ends at 0, as behind a Relu, is taken for zeros, which every range holds exactly.
     """
     x, weight = histogram.centers, histogram.counts
+    rounded = np.ones(len(x))
+    rounded[:1], rounded[-1:] = histogram.low != 0, histogram.high != 0
     best, chosen = float("inf"), (histogram.low, histogram.high)
     for threshold in _thresholds(histogram):
         low, high = max(histogram.low, -threshold), min(histogram.high, threshold)
         step = (2 * max(high, -low) if symmetric else max(high, 0.0) - min(low, 0.0)) / (levels - 1)
         outside = np.maximum(low - x, 0) + np.maximum(x - high, 0)
-        inside = (outside == 0) * step**2 / 12
+        inside = (outside == 0) * rounded * step**2 / 12
         error = float((weight * (outside**2 + inside)).sum())
         if error < best:
             best, chosen = error, (low, high)

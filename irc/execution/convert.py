@@ -49,11 +49,11 @@ def to_torch(array: Array, *, copy: bool = False) -> Held:
 def to_numpy(value: Held) -> Any:
     """The tensor as an array that shares its memory; lists element by element; anything else as it is."""
     if isinstance(value, torch.Tensor):
-        value = value.detach()
+        value = value.detach().cpu()
         if value.dtype in _BY_BITS:
             numpy, bits, torch_bits = _BY_BITS[value.dtype]
             return value.contiguous().view(torch_bits).numpy().view(bits).view(numpy)
-        return value.resolve_conj().numpy()
+        return value.resolve_conj().resolve_neg().numpy()
     if isinstance(value, list | tuple):
         return [to_numpy(v) for v in value]
     return value

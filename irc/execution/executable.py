@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from irc.errors import DataError
 from irc.execution.convert import to_numpy, to_torch
 from irc.execution.lower import Lowered, lower
 from irc.execution.modules import IfModule
@@ -65,7 +66,12 @@ class Executable:
 
     def _arguments(self, inputs: Mapping[str, Any]) -> list[Any]:
         given = {**{v.name: data for v, data in self.graph.defaults.items()}, **inputs}
-        return [_as_argument(given[v.name]) for v in self.graph.inputs]
+        names = [v.name for v in self.graph.inputs]
+        for name in (*names, *given):
+            if name not in given or name not in names:
+                what = "is missing" if name in names else "is none of the model's"
+                raise DataError(f"input '{name}' {what}; the model takes {', '.join(names)}")
+        return [_as_argument(given[name]) for name in names]
 
 
 def _as_argument(value: Any) -> Any:
@@ -82,7 +88,6 @@ class _Watcher(fx.Interpreter):
         self.lowered = lowered
         self.wanted = wanted
         self.observer = observer
-        self.bodies = dict(lowered.bodies)
 
     def run_node(self, n: fx.Node) -> Any:
         made = super().run_node(n)
@@ -96,5 +101,5 @@ class _Watcher(fx.Interpreter):
         if not isinstance(module, IfModule):
             return module(*args, **kwargs)
         key = "then_branch" if bool(args[0]) else "else_branch"
-        made = _Watcher(self.bodies[f"{target}.{key}"], self.wanted, self.observer).run(*args[1:])
+        made = _Watcher(self.lowered.bodies[f"{target}.{key}"], self.wanted, self.observer).run(*args[1:])
         return made[0] if module.outputs == 1 else made

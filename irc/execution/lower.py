@@ -9,6 +9,7 @@ from __future__ import annotations
 import keyword
 import operator
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,18 +36,22 @@ _NOT_TRAINED = {
 }
 
 
+_BRANCHES = ("then_branch", "else_branch")
+
+
 @dataclass
 class Lowered:
     """The module, and where in it the graph's values are.
 
     weights : path of the parameter or buffer of each constant
     values : the value that each fx node computes, by the fx node's name; one table per GraphModule (bodies have theirs)
+    bodies : the branches of Ifs, by the paths of their modules
     """
 
     module: fx.GraphModule
     weights: dict[Value, str] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
-    bodies: list[tuple[str, Lowered]] = field(default_factory=list)
+    bodies: dict[str, Lowered] = field(default_factory=dict)
 
 
 def lower(graph: Graph, *, trainable: bool = False, captures: Sequence[Value] = ()) -> Lowered:
@@ -64,8 +69,13 @@ class _Lowering:
         self.fx = fx.Graph()
         self.at: dict[Value, fx.Node] = {}
         self.result = Lowered(fx.GraphModule({}, fx.Graph()))
+        parameters: set[str] = set()
         for value in (*graph.inputs, *captures):
-            self._set(value, self.fx.placeholder(_identifier(value.name)))
+            placeholder = self.fx.placeholder(_parameter(value.name, parameters))
+            if value.graph is graph:
+                self._set(value, placeholder)
+            else:
+                self.at[value] = placeholder  # whoever watches the values has seen it outside
         used = [v for v in graph.constants if v.uses]
         for node in graph:
             self._node(node)
@@ -107,16 +117,21 @@ class _Lowering:
     def _node(self, node: Node) -> None:
         reads: list[Value | None] = list(node.inputs)
         module: nn.Module
+        branches: list[Lowered] = []
         if isinstance(node.op, OnnxOp) and node.op.name == "If" and not node.op.domain:
-            module, reads = self._if(node)
+            captures = node.captures()
+            branches = [lower(node.bodies[key], trainable=self.trainable, captures=captures) for key in _BRANCHES]
+            module = IfModule(branches[0].module, branches[1].module, len(node.outputs))
+            reads += captures
         elif isinstance(node.op, OnnxOp):
             module = OnnxModule(node)
             reads = list(module.node.reads)
         else:
             module = OpModule(node)
         path = _place(self.root, node.name, module)
-        if isinstance(module, IfModule):
-            self._note_bodies(path)
+        for key, branch in zip(_BRANCHES, branches, strict=False):
+            self.result.bodies[f"{path}.{key}"] = branch
+            self.result.weights.update({v: f"{path}.{key}.{p}" for v, p in branch.weights.items()})
         call = self.fx.call_module(path, tuple(self._get(v) for v in reads))
         if len(node.outputs) == 1:
             self._set(node.output, call)
@@ -124,20 +139,6 @@ class _Lowering:
         for value in node.outputs:
             if not value.is_omitted:
                 self._set(value, self.fx.call_function(operator.getitem, (call, value.index)))
-
-    def _if(self, node: Node) -> tuple[IfModule, list[Value | None]]:
-        captures = node.captures()
-        branches = [
-            lower(node.bodies[key], trainable=self.trainable, captures=captures)
-            for key in ("then_branch", "else_branch")
-        ]
-        self._pending = branches
-        return IfModule(branches[0].module, branches[1].module, len(node.outputs)), [*node.inputs, *captures]
-
-    def _note_bodies(self, path: str) -> None:
-        for key, branch in zip(("then_branch", "else_branch"), self._pending, strict=True):
-            self.result.bodies.append((f"{path}.{key}", branch))
-            self.result.weights.update({v: f"{path}.{key}.{p}" for v, p in branch.weights.items()})
 
 
 def is_trainable(value: Value) -> bool:
@@ -151,8 +152,15 @@ def is_trainable(value: Value) -> bool:
     return type.rank != 0 and not uses & _NOT_TRAINED
 
 
-def _identifier(name: str) -> str:
-    return re.sub(r"\W", "_", name) or "_"
+def _parameter(name: str, taken: set[str]) -> str:
+    """A name for a parameter of the generated `forward`, which is Python: an identifier that no other parameter has."""
+    cleaned = re.sub(r"[^0-9a-zA-Z_]", "_", name)
+    if not cleaned.isidentifier() or keyword.iskeyword(cleaned) or cleaned == "self":
+        cleaned = f"input_{cleaned}"
+    while cleaned in taken:
+        cleaned += "_"
+    taken.add(cleaned)
+    return cleaned
 
 
 def _place(root: nn.Module, name: str, what: Any) -> str:
@@ -185,5 +193,5 @@ def _place(root: nn.Module, name: str, what: Any) -> str:
 
 def _segment(text: str) -> str:
     """One step of a path: a name that is no attribute of every module and no keyword of Python."""
-    cleaned = re.sub(r"\W", "_", text)
+    cleaned = re.sub(r"\W", "_", unicodedata.normalize("NFKC", text))  # as Python reads an identifier
     return f"{cleaned}_" if keyword.iskeyword(cleaned) or hasattr(nn.Module(), cleaned) else cleaned

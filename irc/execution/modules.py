@@ -84,4 +84,6 @@ def run_in_onnxruntime(node: OnnxNode, values: list[Any]) -> Any:
 
 
 def _held(value: Any) -> Any:
-    return [_held(v) for v in value] if isinstance(value, list) else to_torch(value) if hasattr(value, "dtype") else value
+    if isinstance(value, list):
+        return [_held(v) for v in value]
+    return to_torch(value) if hasattr(value, "dtype") else value

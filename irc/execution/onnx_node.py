@@ -68,7 +68,7 @@ def _is_packed(type: Type | None) -> bool:
 
 
 def _widened(model: ModelProto, outputs: Sequence[Type | None]) -> ModelProto:
-    """The one-node model, with a Cast from int8 behind each packed input and a Cast to int8 behind each packed output."""
+    """The one-node model, with a Cast from int8 before each packed input and a Cast to int8 behind each such output."""
     casts = []
     for info in model.graph.input:
         tensor = info.type.tensor_type

@@ -1,7 +1,7 @@
 """Samples: a stream of model inputs, checked one by one and replayed as often as a pass needs.
 
-A sample is an array, a tuple or list of arrays in input order, or a dict by input name. An iterable that can be iterated
-only once is spooled to a temporary file while it is first read, so that memory does not grow with the number of samples.
+A sample is an array, a tuple or list of arrays in input order, or a dict by input name. An iterator, which can be read
+once only, is spooled to a temporary file as it is read, so that memory does not grow with the number of samples.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from irc.errors import DataError
+from irc.execution.convert import to_numpy
 from irc.graph import Graph
 from irc.types import Array, TensorType
 
@@ -25,26 +26,18 @@ class Samples:
 
     def __init__(self, source: Iterable[Any], graph: Graph) -> None:
         if isinstance(source, str | bytes | Mapping) or not isinstance(source, Iterable):
-            raise DataError("samples must be an iterable of inputs, such as a list of arrays; wrap a single one in a list")
+            raise DataError("samples must be an iterable of inputs, such as a list of arrays; put one alone in a list")
         self.signature = [(v.name, v.tensor_type, v in graph.defaults) for v in graph.inputs]
         self._source = source
         self._spool: IO[bytes] | None = None
         self._spooled = 0
-        self._once = iter(source) is source
         self.count: int | None = None
 
     def __iter__(self) -> Iterator[Sample]:
-        if self._once and self._spool is not None:
-            yield from self._replay(self._spooled)
-            if self.count is not None:
-                return
-        number = self._spooled if self._once else 0
-        for item in self._source:
-            sample = check_sample(item, self.signature, number)
-            number += 1
-            if self._once:
-                self._write(sample)
+        number = 0
+        for sample in self._replayed(self._source) if isinstance(self._source, Iterator) else self._checked():
             yield sample
+            number += 1
         if number == 0:
             raise DataError("there is not a single sample; calibration needs some typical inputs")
         self.count = number
@@ -58,23 +51,52 @@ class Samples:
                 break
         return found
 
+    def _checked(self) -> Iterator[Sample]:
+        for number, item in enumerate(self._source):
+            yield check_sample(item, self.signature, number)
+
+    def _replayed(self, source: Iterator[Any]) -> Iterator[Sample]:
+        """What was spooled, and then what is left of the source, which is spooled as it comes."""
+        number = position = 0
+        while True:
+            if number == self._spooled:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+                self._write(check_sample(item, self.signature, number))
+            sample, position = self._read(position)
+            yield sample
+            number += 1
+
     def _write(self, sample: Sample) -> None:
         if self._spool is None:
             self._spool = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the samples
             weakref.finalize(self, self._spool.close)
         self._spool.seek(0, 2)
-        for name, _, _ in self.signature:
-            np.save(self._spool, sample.get(name, np.zeros(0)), allow_pickle=False)
+        np.save(self._spool, np.array([name in sample for name, _, _ in self.signature]))
+        for array in sample.values():
+            np.save(self._spool, array.astype(str) if array.dtype.kind == "O" else array, allow_pickle=False)
         self._spooled += 1
 
-    def _replay(self, count: int) -> Iterator[Sample]:
+    def _read(self, position: int) -> tuple[Sample, int]:
+        """The sample spooled at `position`, and where the next one is."""
         assert self._spool is not None
-        position = 0
-        for _ in range(count):
-            self._spool.seek(position)
-            arrays = [np.load(self._spool, allow_pickle=False) for _ in self.signature]
-            position = self._spool.tell()
-            yield {n: a for (n, _, optional), a in zip(self.signature, arrays, strict=True) if a.size or not optional}
+        self._spool.seek(position)
+        given = np.load(self._spool)
+        sample = {
+            name: _restored(np.load(self._spool), type)
+            for (name, type, _), there in zip(self.signature, given, strict=True)
+            if there
+        }
+        return sample, self._spool.tell()
+
+
+def _restored(array: Array, type: TensorType | None) -> Array:
+    """An array of the input's dtype from what a .npy file, which knows neither objects nor `ml_dtypes`, made of it."""
+    if type is None or array.dtype == type.dtype.numpy:
+        return array
+    return array.view(type.dtype.numpy) if array.dtype.kind == "V" else array.astype(type.dtype.numpy)
 
 
 Signature = list[tuple[str, TensorType | None, bool]]
@@ -109,9 +131,10 @@ def check_sample(item: Any, signature: Signature, number: int = 0) -> Sample:
 
 
 def _check_array(value: Any, type: TensorType | None, where: str) -> Array:
-    if hasattr(value, "detach"):  # a torch tensor, without importing torch to ask
-        value = value.detach().cpu().numpy()
-    array = np.asarray(value)
+    try:
+        array = np.asarray(to_numpy(value))
+    except ValueError:
+        raise DataError(f"{where} is no array: its rows differ in length") from None
     if type is None:
         return array
     if array.dtype != type.dtype.numpy and not (array.dtype.kind in "OUS" and type.dtype.numpy.kind == "O"):

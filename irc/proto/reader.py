@@ -40,7 +40,8 @@ class GraphReader:
         """Fill `graph`, which is empty, from `proto`; `outer` holds what the names of surrounding graphs mean."""
         scope: Scope = (outer if outer is not None else Scope()).new_child()
         constants = self._constants(proto) | (dict(self.arrays) if graph.parent is None else {})
-        types = {v.name: type for v in (*proto.value_info, *proto.output) if (type := _type(v.type, v.name)) is not None}
+        stated = {v.name: _type(v.type, v.name) for v in (*proto.output, *proto.value_info)}
+        types = {name: type for name, type in stated.items() if type is not None}
         for info in proto.input:
             if info.name in self.arrays and graph.parent is None:
                 continue  # an initializer that was taken out of the proto
@@ -152,7 +153,8 @@ def in_order(nodes: Sequence[NodeProto], known: Container[str]) -> list[NodeProt
                 heapq.heappush(ready, reader)
     if len(order) < len(nodes):
         stuck = nodes[_on_cycle(reads, makers, waiting)]
-        raise ModelError(f"{stuck.op_type} '{stuck.name or stuck.output[0]}' is part of a cycle: it reads its own result")
+        what = f"{stuck.op_type} '{stuck.name or stuck.output[0]}'"
+        raise ModelError(f"{what} is part of a cycle: it reads its own result")
     return order
 
 

@@ -2,8 +2,8 @@
 
     path | ModelProto  ->  slim ModelProto + arrays  ->  opset >= 21  ->  typed  ->  Graph
 
-The weights are taken out first, so that onnx's converter and shape inference, which copy the model, copy only its nodes,
-and so that external data stays on disk until someone needs it.
+The weights are taken out first, so that onnx's converter and shape inference, which copy the model, copy only its
+nodes, and so that external data stays on disk until someone needs it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
 from irc.errors import ModelError
-from irc.frontends.onnx.opset import raise_opset
+from irc.frontends.onnx.opset import all_nodes, raise_opset
 from irc.graph import Graph, ModelInfo
 from irc.proto.reader import GraphReader
 from irc.proto.tensors import array_of_tensor
@@ -62,7 +62,10 @@ def _parse(path: Path) -> ModelProto:
 
 def _read(model: ModelProto, folder: Path | None) -> Graph:
     slim, arrays = without_weights(model, folder)
-    _check(slim, arrays)
+    if any(not v.type.tensor_type.HasField("shape") for v in slim.graph.output if v.type.HasField("tensor_type")):
+        slim = _with_types(slim)  # onnx's checker wants the rank of every output
+    _check(slim)
+    _resolve_overloads(slim)
     slim, notes = raise_opset(slim)
     graph = graph_of_slim(slim, arrays, folder)
     graph.info.notes = notes
@@ -103,8 +106,7 @@ def without_weights(model: ModelProto, folder: Path | None) -> tuple[ModelProto,
     for tensor in model.graph.initializer:
         if tensor.name in arrays:
             raise ModelError(f"two initializers are named '{tensor.name}'")
-        overridable = tensor.name in inputs
-        if _elements(tensor) <= _SMALL or overridable:
+        if _elements(tensor) <= _SMALL or tensor.name in inputs:
             kept = slim.graph.initializer.add()
             if tensor.data_location == TensorProto.EXTERNAL:
                 kept.CopyFrom(onnx.numpy_helper.from_array(array_of_tensor(tensor, folder), tensor.name))
@@ -112,9 +114,8 @@ def without_weights(model: ModelProto, folder: Path | None) -> tuple[ModelProto,
                 kept.CopyFrom(tensor)
             continue
         arrays[tensor.name] = array_of_tensor(tensor, folder)
-        if tensor.name not in inputs:
-            info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            slim.graph.input.append(info)
+        info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        slim.graph.input.append(info)
     return slim, arrays
 
 
@@ -137,7 +138,7 @@ def _elements(tensor: TensorProto) -> int:
     return count
 
 
-def _check(slim: ModelProto, arrays: dict[str, Array]) -> None:
+def _check(slim: ModelProto) -> None:
     """Have onnx check the model; what its checker says is the error."""
     try:
         onnx.checker.check_model(slim)
@@ -145,7 +146,19 @@ def _check(slim: ModelProto, arrays: dict[str, Array]) -> None:
         text = str(error).strip().splitlines()[0]
         if "topologically sorted" in text or "SSA" in text:
             return  # the reader sorts what can be sorted, and says better what cannot
+        if text == "Field 'shape' of 'type' is required but missing.":
+            return  # runtimes take inputs and outputs of any rank
         raise ModelError(f"not a valid ONNX model: {text}") from None
+
+
+def _resolve_overloads(slim: ModelProto) -> None:
+    """Give each overload of a function a name of its own, and its callers that name: ops are told by name alone."""
+    for node in (*all_nodes(slim.graph.node), *(n for f in slim.functions for n in all_nodes(f.node))):
+        if node.overload:
+            node.op_type, node.overload = f"{node.op_type}.{node.overload}", ""
+    for function in slim.functions:
+        if function.overload:
+            function.name, function.overload = f"{function.name}.{function.overload}", ""
 
 
 def _with_types(slim: ModelProto) -> ModelProto:

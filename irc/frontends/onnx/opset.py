@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import onnx
@@ -36,7 +36,7 @@ def raise_opset(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
 def _raised(model: ModelProto, opset: int) -> ModelProto:
     if model.functions:
         raise _CannotRaiseError("it has functions, which onnx's version converter does not raise")
-    for node in _nodes(model.graph):
+    for node in all_nodes(model.graph.node):
         _check_convertible(node, opset)
     nearest = _nearest_modes(model.graph) if opset < 11 else {}
     try:
@@ -53,13 +53,13 @@ def _raised(model: ModelProto, opset: int) -> ModelProto:
     return raised
 
 
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """The nodes of the graph and of all bodies within it."""
-    for node in graph.node:
+def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """The nodes and those of all bodies within them."""
+    for node in nodes:
         yield node
         for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from _nodes(attribute.g)
+            for body in [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs:
+                yield from all_nodes(body.node)
 
 
 def _check_convertible(node: NodeProto, opset: int) -> None:
@@ -84,11 +84,11 @@ def _nearest_modes(graph: GraphProto) -> dict[str, str]:
     They rounded down along an axis that grows and up along one that shrinks; since opset 11 there is one way for all.
     """
     constants: dict[str, Array] = {t.name: array_of_tensor(t) for t in graph.initializer if t.dims}
-    for node in _nodes(graph):
+    for node in all_nodes(graph.node):
         if node.op_type == "Constant" and node.attribute:
             constants[node.output[0]] = array_of_constant(node.attribute[0])
     modes: dict[str, str] = {}
-    for node in _nodes(graph):
+    for node in all_nodes(graph.node):
         if node.op_type not in ("Upsample", "Resize") or node.domain not in ("", "ai.onnx"):
             continue
         mode = "floor"
@@ -96,7 +96,7 @@ def _nearest_modes(graph: GraphProto) -> dict[str, str]:
             scales = constants.get(node.input[1])
             if scales is None or (np.any(scales < 1) and np.any(scales > 1)):
                 raise _CannotRaiseError(
-                    f"Resize '{node.name or node.output[0]}' may grow and shrink at once, which is rounded otherwise since"
+                    f"Resize '{node.name or node.output[0]}' may grow and shrink at once, which now rounds differently"
                 )
             mode = "ceil" if np.any(scales < 1) else "floor"
         if modes.setdefault(node.output[0], mode) != mode:
@@ -106,7 +106,7 @@ def _nearest_modes(graph: GraphProto) -> dict[str, str]:
 
 def _mend_resize(graph: GraphProto, nearest: dict[str, str]) -> None:
     """Say what the converter leaves to the new defaults: where before opset 11 an output element was taken from."""
-    for node in _nodes(graph):
+    for node in all_nodes(graph.node):
         if node.op_type == "Resize" and node.domain in ("", "ai.onnx"):
             if node.output[0] not in nearest:
                 raise _CannotRaiseError("onnx's version converter renamed the output of a Resize")

@@ -1,0 +1,125 @@
+"""Pair-safe weights never saturate: onnxruntime's fast kernels then give what ONNX defines, on every x86."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import irc
+from irc.analysis.saturation import PAIR_LIMIT, largest_pairs
+from irc.graph import Graph
+from irc.op import Op
+from irc.ops.conv import Conv
+from irc.ops.linear import Gemm, MatMul
+from irc.types import Array, tensor
+
+Run = Callable[..., dict[str, Array]]
+
+
+def contraction(op: Op, x: tuple[int, ...], w: tuple[int, ...], seed: int = 0) -> Graph:
+    """One contraction whose weights are all as large as can be, so that any pair that can saturate does."""
+    graph = Graph()
+    signs = np.where(np.random.default_rng(seed).random(w) < 0.75, 1, -1).astype(np.float32)
+    node = graph.insert(op, [graph.add_input("x", tensor("f32", *x)), graph.add_constant(signs, "w")], name="node")
+    graph.add_output(node.output, "y")
+    return graph
+
+
+def conv(channels: int, group: int, out: int, kernel: int) -> Graph:
+    pads = (kernel // 2,) * 4
+    return contraction(
+        Conv(group=group, pads=pads), (1, channels, 8, 8), (out, channels // group, kernel, kernel)
+    )
+
+
+SITES = {
+    "conv": conv(32, 1, 32, 3),
+    "conv, odd channels": conv(3, 1, 16, 3),
+    "conv, odd channels and kernel": conv(7, 1, 8, 5),
+    "conv, even kernel": conv(9, 1, 8, 2),
+    "conv 1x1": conv(33, 1, 16, 1),
+    "conv, groups": conv(12, 4, 8, 3),
+    "conv, odd groups": conv(10, 2, 8, 3),
+    "depthwise, two for each channel": conv(8, 8, 16, 3),
+    "conv over one axis": contraction(Conv(), (1, 5, 9), (8, 5, 3)),
+    "gemm": contraction(Gemm(), (4, 33), (33, 7)),
+    "gemm, transposed": contraction(Gemm(transB=1), (4, 33), (7, 33)),
+    "matmul": contraction(MatMul(), (2, 4, 33), (33, 7)),
+    "matmul, a stack": contraction(MatMul(), (2, 4, 33), (2, 33, 7)),
+}
+DEPTHWISE = {"depthwise": conv(16, 16, 16, 3), "depthwise 5x5": conv(8, 8, 8, 5)}
+
+
+def full(graph: Graph) -> Array:
+    """The input that saturates most: the largest code everywhere."""
+    type = graph.inputs[0].tensor_type
+    assert type is not None
+    return np.full(type.static_shape, 255, np.float32)
+
+
+def difference(graph: Graph, passes: str, path: Path, run: Run) -> float:
+    """How far onnxruntime's integer kernels are from the same file run by ONNX's definitions, relative to the largest."""
+    x = full(graph)
+    artifact = irc.compile(graph, passes, calibration=[np.zeros_like(x), x])
+    artifact.save(path)
+    wanted, got = (run(path, {"x": x}, optimized=o)["y"] for o in (False, True))
+    assert artifact.fusion.refused() == []  # type: ignore[attr-defined]  # the kernel in question really runs
+    return float(np.abs(wanted - got).max() / np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", [*SITES, *DEPTHWISE])
+def test_pair_safe_weights_are_exact_on_the_input_that_saturates_most(
+    name: str, tmp_path: Path, in_onnxruntime: Run
+) -> None:
+    graph = (SITES | DEPTHWISE)[name]
+    # the last place of a float requantization, against 0.4 where a pair saturates
+    assert difference(graph, "quantize", tmp_path / "m.onnx", in_onnxruntime) < 1e-5
+
+
+def _has_vnni() -> bool:
+    """Whether this machine multiplies in 32 bits: /proc/cpuinfo says so (and where there is none, assume it does)."""
+    cpu = Path("/proc/cpuinfo")
+    return not cpu.exists() or "vnni" in cpu.read_text(encoding="utf-8") or "avx2" not in cpu.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(_has_vnni(), reason="this machine's int8 kernels do not saturate, or it is no x86")
+@pytest.mark.parametrize("name", SITES)
+def test_without_it_they_saturate_here(name: str, tmp_path: Path, in_onnxruntime: Run) -> None:
+    assert difference(SITES[name], "quantize{vnni=true}", tmp_path / "m.onnx", in_onnxruntime) > 0.1
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_largest_pairs_is_what_a_loop_over_the_products_finds(name: str) -> None:
+    node = SITES[name].node("node")
+    rng = np.random.default_rng(2)
+    weight: Any = rng.standard_normal(SITES[name].value("w").data.shape)  # type: ignore[union-attr]
+    rows: list[tuple[int, Array]] = []
+    if isinstance(node.op, Conv):
+        rows = [(o, np.moveaxis(weight[o], 0, -1).ravel()) for o in range(len(weight))]
+    elif isinstance(node.op, Gemm) and node.op.transB:
+        rows = list(enumerate(weight))
+    else:
+        rows = [(o, m[:, o]) for m in weight.reshape(-1, *weight.shape[-2:]) for o in range(weight.shape[-1])]
+    wanted = np.zeros(max(o for o, _ in rows) + 1)
+    for out, row in rows:
+        for k in range(0, len(row), 2):
+            pair = row[k : k + 2]
+            wanted[out] = max(wanted[out], pair[pair > 0].sum(), -pair[pair < 0].sum())
+    np.testing.assert_allclose(largest_pairs(node, weight), wanted)
+
+
+@pytest.mark.parametrize("name", DEPTHWISE)
+def test_true_depthwise_kernels_do_not_pair(name: str) -> None:
+    graph = DEPTHWISE[name]
+    data = graph.value("w").data
+    assert data is not None
+    assert not largest_pairs(graph.node("node"), data).any()
+
+
+def test_the_limit_leaves_room_for_rounding() -> None:
+    """Two codes of which each was rounded up by a half stay within what 16 bits hold."""
+    assert (PAIR_LIMIT + 1) * 255 <= 2**15 - 1
