@@ -172,30 +172,61 @@ def is_integer(operators: list[str], case: Case) -> bool:
     return operators.count("QuantizeLinear") == case.data and operators.count("DequantizeLinear") == case.outputs
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What became of an operator.
+
+    found : whether it is integer, in uint8 and in int8
+    believed : whether the profile takes it for integer
+    runs_as : the operators that onnxruntime runs in its place, in uint8
+    remark : why the profile differs, where it does so on purpose
+    """
+
+    found: tuple[bool, bool]
+    believed: bool
+    runs_as: str
+    remark: str
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether onnxruntime does what the profile says; the contrary, where the profile differs on purpose."""
+        expected = self.believed != bool(self.remark)
+        return self.found == (expected, expected)
+
+
+def judge(case: Case) -> Verdict:
+    """Try the operator."""
+    protos = [model(case, dtype) for dtype in DTYPES]
+    left = [optimized(proto) for proto in protos]
+    found = [is_integer(ops, case) and gives_the_same(proto, case) for ops, proto in zip(left, protos, strict=True)]
+    believed = case.op in find_target("onnx").policy.integer_ops and case.attributes.get("mode") != "linear"
+    remark = CHOSEN_FLOAT.get(case.op, "absorbed by the quantization behind it" if case.op in ABSORBED else "")
+    return Verdict((found[0], found[1]), believed, " ".join(op for op in left[0] if op not in QDQ), remark)
+
+
+def untried() -> list[str]:
+    """The operators that the profile takes for integer and that have no case here."""
+    return sorted(find_target("onnx").policy.integer_ops - {case.op for case in CASES})
+
+
 def main() -> int:
     """Print the table; 1 if the profile says otherwise."""
-    policy = find_target("onnx").policy
     print(f"onnxruntime {onnxruntime.__version__}\n")
     print(f"{'operator':<28}{'uint8':<9}{'int8':<9}{'profile':<9}runs as (uint8)")
     wrong = []
     for case in CASES:
-        protos = [model(case, dtype) for dtype in DTYPES]
-        left = [optimized(proto) for proto in protos]
-        found = [is_integer(ops, case) and gives_the_same(proto, case) for ops, proto in zip(left, protos, strict=True)]
-        believed = case.op in policy.integer_ops and case.attributes.get("mode") != "linear"
         name = f"{case.op} ({case.attributes['mode']})" if "mode" in case.attributes else case.op
-        runs_as = " ".join(o for o in left[0] if o not in QDQ)
-        remark = CHOSEN_FLOAT.get(case.op, "absorbed by the quantization behind it" if case.op in ABSORBED else "")
-        words = ["integer" if each else "float" for each in (*found, believed)]
-        print(f"{name:<28}{words[0]:<9}{words[1]:<9}{words[2]:<9}{runs_as}{f'  ({remark})' if remark else ''}")
-        if found != [believed] * len(DTYPES) and not remark:
+        verdict = judge(case)
+        words = ["integer" if each else "float" for each in (*verdict.found, verdict.believed)]
+        remark = f"  ({verdict.remark})" if verdict.remark else ""
+        print(f"{name:<28}{words[0]:<9}{words[1]:<9}{words[2]:<9}{verdict.runs_as}{remark}")
+        if not verdict.as_expected:
             wrong.append(name)
-    unseen = sorted(policy.integer_ops - {case.op for case in CASES})
     for name in wrong:
         print(f"\n{name}: backends/onnx/profiles.py says otherwise; put it right there")
-    for name in unseen:
+    for name in untried():
         print(f"\n{name} is in backends/onnx/profiles.py and has no case here; add one")
-    return 1 if wrong or unseen else 0
+    return 1 if wrong or untried() else 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 
 from irc.analysis.integer_plan import MASK, is_mask
 from irc.analysis.ranges import METHODS, choose_range
-from irc.analysis.saturation import PAIR_LIMIT, largest_pairs
+from irc.analysis.saturation import LARGEST_PAIRED, PAIR_LIMIT, largest_pairs
 from irc.errors import ModelError, OptionError
 from irc.execution.statistics import Histogram, Range, collect_histograms, collect_ranges
 from irc.graph import Graph, Node, Value
@@ -20,7 +20,6 @@ from irc.passes.context import Context
 from irc.types import Array
 
 _SMALLEST_SCALE = 1e-12
-_PAIRED = 127  # the largest code of the 8-bit weights that kernels multiply in pairs
 _BIAS_LIMIT = 2.0**30  # of an int32 bias, with room for correct-bias
 
 
@@ -69,40 +68,42 @@ class Calibrate(Pass):
         histograms: dict[Value, Histogram] = {}
         if self.method != "min-max":
             histograms = collect_histograms(graph, ranges, context.samples("calibrate (histograms)"))
+        symmetric = context.target.policy.activation.symmetric
         removed = []
         chosen: dict[Node, tuple[float, float]] = {}
         for node in watched:
             reason = _unusable(ranges.get(_source(node)))
             if reason is None:
-                chosen[node] = self._range(node, ranges[_source(node)], histograms.get(_source(node)))
+                chosen[node] = self._range(node, ranges[_source(node)], histograms.get(_source(node)), symmetric)
             else:
                 context.decline(node, reason)
                 removed.append(node)
         if context.target.policy.concat_shares_scale:
             _join_concats(graph, chosen)
         for node, (low, high) in chosen.items():
-            scale, zero_point = scale_of_range(low, high, _op(node))
+            scale, zero_point = scale_of_range(low, high, _op(node), symmetric=symmetric)
             set_scale(node, np.float32(scale), np.int32(zero_point))
         for node, leader in followers.items():
             _follow(node, leader, removed, context)
         for node in removed:
             node.graph.replace(node, [_source(node)])
 
-    def _range(self, node: Node, seen: Range, histogram: Histogram | None) -> tuple[float, float]:
+    def _range(
+        self, node: Node, seen: Range, histogram: Histogram | None, symmetric: bool
+    ) -> tuple[float, float]:
         if histogram is None:
             return seen.low, seen.high
         op = _op(node)
-        return choose_range(histogram, self.method, self.percentile, op.qmax - op.qmin + 1, _is_symmetric(op))
+        return choose_range(histogram, self.method, self.percentile, op.qmax - op.qmin + 1, symmetric)
 
 
-def _is_symmetric(op: FakeQuant) -> bool:
-    return op.qmin == -op.qmax
+def scale_of_range(low: float, high: float, op: FakeQuant, *, symmetric: bool = False) -> tuple[float, int]:
+    """Scale and zero point that spread [low, high], widened to hold 0, over the codes of `op`.
 
-
-def scale_of_range(low: float, high: float, op: FakeQuant) -> tuple[float, int]:
-    """Scale and zero point that spread [low, high], widened to hold 0, over the codes of `op`."""
+    symmetric : the zero point must be 0, as it is where the codes are symmetric themselves
+    """
     low, high = min(low, 0.0), max(high, 0.0)
-    if _is_symmetric(op):
+    if symmetric or op.qmin == -op.qmax:
         return max(max(-low, high) / op.qmax, _SMALLEST_SCALE), 0
     scale = max((high - low) / (op.qmax - op.qmin), _SMALLEST_SCALE)
     return scale, int(np.clip(np.round(op.qmin - low / scale), op.qmin, op.qmax))
@@ -150,16 +151,17 @@ def _calibrate_constant(node: Node, pairs_fit: bool, context: Context) -> None:
         node.graph.replace(node, [_source(node)])
         return
     if not is_weight:
-        scale, zero_point = scale_of_range(float(data.min(initial=0)), float(data.max(initial=0)), op)
+        low, high = float(data.min(initial=0)), float(data.max(initial=0))
+        scale, zero_point = scale_of_range(low, high, op, symmetric=context.target.policy.activation.symmetric)
         set_scale(node, np.float32(scale), np.int32(zero_point))
         return
     axes = tuple(a for a in range(data.ndim) if a != op.axis)
     largest = np.abs(data).max(axis=axes, initial=0)
-    if not pairs_fit and op.qmax <= _PAIRED:
+    if not pairs_fit and op.qmax <= LARGEST_PAIRED:
         users = [user for user in node.output.users if _reads_weight(user, node.output)]
         pairs = np.max([largest_pairs(user, data) for user in users], axis=0) * (op.qmax / PAIR_LIMIT)
         largest = np.maximum(largest, pairs if op.axis is not None else pairs.max(initial=0))
-    scales = np.maximum(largest / op.qmax, _SMALLEST_SCALE).astype(np.float32)
+    scales = np.asarray(np.maximum(largest / op.qmax, _SMALLEST_SCALE), np.float32)
     set_scale(node, scales, np.zeros(scales.shape, np.int32))
 
 
@@ -214,7 +216,7 @@ def _floor_weight_scales(graph: Graph) -> None:
         if data_scale is None or scale is None:
             continue
         needed = np.abs(bias) / (float(data_scale) * _BIAS_LIMIT)
-        floored = np.maximum(scale, _per_scale(needed, scale)).astype(np.float32)
+        floored = np.asarray(np.maximum(scale, _per_scale(needed, scale)), np.float32)
         held = weight.input(1)
         if held is not None and held.use_count == 1:
             held.data = floored

@@ -185,12 +185,13 @@ def shift_bias(node: Node, shift: Array) -> None:
 
 def _recalibrate(fake: Node) -> None:
     """Fit the scale of a quantized constant to its new numbers."""
-    data, op = fake.constant(0), fake.op
+    data, old, op = fake.constant(0), fake.constant(2), fake.op
     assert isinstance(op, FakeQuant)
     assert data is not None
     fake.infer()
     if fake.constant(1) is not None:
-        scale, zero_point = scale_of_range(float(data.min()), float(data.max()), op)
+        symmetric = op.qmin < 0 and (old is None or not old.any())
+        scale, zero_point = scale_of_range(float(data.min()), float(data.max()), op, symmetric=symmetric)
         set_scale(fake, np.float32(scale), np.int32(zero_point))
 
 

@@ -109,7 +109,7 @@ class _Inserter:
                 if isinstance(user.op, FakeQuant) and user.graph is graph:
                     return user.output
         if (value, graph) not in self.made:
-            self.made[value, graph] = _insert(value, reader, _op(self.policy.activation)).output
+            self.made[value, graph] = _insert(value, reader, _activation_op(self.policy.activation)).output
         return self.made[value, graph]
 
     def _weight(self, value: Value, node: Node) -> Value:
@@ -126,6 +126,11 @@ class _Inserter:
             _op(self.policy.weight, axis), [value], before=node, name=f"{value.name}.quantized", types=[value.type]
         )
         return made.output
+
+
+def _activation_op(format: IntegerFormat) -> FakeQuant:
+    """All codes of the type: QuantizeLinear clamps to no fewer, even where the zero point must be 0."""
+    return FakeQuant(qmin=-format.qmax - 1 if format.signed else 0, qmax=format.qmax)
 
 
 def _op(format: IntegerFormat, axis: int | None = None) -> FakeQuant:

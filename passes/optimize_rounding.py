@@ -9,6 +9,7 @@ import torch
 
 from irc.analysis.contraction import has_rows, patches, rows_of_weight, weight_of_rows
 from irc.analysis.gptq import round_rows
+from irc.analysis.saturation import LARGEST_PAIRED, in_pairs
 from irc.errors import OptionError
 from irc.execution import Executable
 from irc.execution.convert import to_torch
@@ -69,6 +70,7 @@ class OptimizeRounding(Pass):
     before = ("correct-bias",)
 
     damping: float = option(0.01, help="added to the diagonal of the second moments, as a share of its mean")
+    vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
 
     def run(self, graph: Graph, context: Context) -> None:
         if not self.damping > 0:
@@ -90,7 +92,8 @@ class OptimizeRounding(Pass):
         assert scale is not None
         groups, rows, _ = site.rows.shape
         steps = to_torch(scale).reshape(-1, 1).expand(groups * rows, 1).reshape(groups, rows, 1)
-        pairs = context.target.policy.saturating_pairs and not (groups > 1 and site.weight.shape[1] == 1)
+        pairs = context.target.policy.saturating_pairs and not self.vnni and op.qmax <= LARGEST_PAIRED
+        pairs = pairs and in_pairs(site.node, site.weight)
         try:
             codes = round_rows(
                 site.rows, site.moment / site.count, steps, op.qmin, op.qmax, pairs=pairs, damping=self.damping

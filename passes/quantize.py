@@ -41,6 +41,6 @@ class Quantize(Pass):
         InsertFakeQuant(skip=self.skip, weight_bits=self.weight_bits).run(graph, context)
         Calibrate(method=self.method, percentile=self.percentile, vnni=self.vnni).run(graph, context)
         if self.rounding == "gptq":
-            OptimizeRounding().run(graph, context)
+            OptimizeRounding(vnni=self.vnni).run(graph, context)
         if self.correct:
             CorrectBias().run(graph, context)

@@ -41,8 +41,9 @@ def lower_fake_quant(graph: Graph, policy: QuantPolicy) -> None:
 
 
 def storage_dtype(op: FakeQuant) -> AnyDType:
-    """The narrowest ONNX integer type that holds the codes of `op`: 4, 8, 16 or 32 bits wide."""
-    for dtype in (DType.I4, DType.U4, DType.I8, DType.U8, DType.I16, DType.U16):
+    """The narrowest ONNX integer type that holds the codes of `op`, unsigned if none is negative."""
+    types = (DType.U4, DType.U8, DType.U16) if op.qmin >= 0 else (DType.I4, DType.I8, DType.I16)
+    for dtype in types:
         lowest, highest = _limits(dtype)
         if lowest <= op.qmin and op.qmax <= highest:
             return dtype.numpy
@@ -82,9 +83,9 @@ def _drop_activation(node: Node) -> None:
     bounds = activation_bounds(activation)
     if bounds is None:
         return
-    step = float(scale)
+    step, half = float(scale), float(scale) * (0.5 + 1e-4)  # a range like [-1, 1] ends on half a step, give or take
     low, high = (op.qmin - int(zero_point)) * step, (op.qmax - int(zero_point)) * step
-    if bounds[0] < low + step / 2 and high - step / 2 < bounds[1]:
+    if bounds[0] <= low + half and high - half <= bounds[1]:
         node.set_input(0, before)
         activation.graph.remove(activation)
 

@@ -16,6 +16,7 @@ from irc.types import Array
 
 # codes; 128 * 255 still fits in 16 bits, and rounding may add half a code to each of the two
 PAIR_LIMIT = 127.0
+LARGEST_PAIRED = 127  # the largest code of the 8-bit weights that kernels multiply in pairs; wider ones they do not
 
 
 def largest_pairs(node: Node, weight: Array) -> Array:
@@ -42,11 +43,16 @@ def largest_pairs(node: Node, weight: Array) -> Array:
     return np.asarray(largest.reshape(-1, weight.shape[node.op.quant.weight_axis]).max(axis=0))
 
 
+def in_pairs(node: Node, weight: Array) -> bool:
+    """Whether the kernel for the node adds its products in pairs; that of a true depthwise convolution does not."""
+    return not (weight.shape[1:2] == (1,) and getattr(node.op, "group", 1) == len(weight) > 1)
+
+
 def _rows(node: Node, weight: Array) -> Array | None:
     """The weight as (batch * out, contraction) in the order of the kernel's products; None where it does not pair."""
     op = node.op
     if op.name == "Conv":
-        if weight.shape[1] == 1 and getattr(op, "group", 1) == len(weight) > 1:
+        if not in_pairs(node, weight):
             return None
         return np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
     if op.name == "Gemm":

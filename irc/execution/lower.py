@@ -194,4 +194,5 @@ def _place(root: nn.Module, name: str, what: Any) -> str:
 def _segment(text: str) -> str:
     """One step of a path: a name that is no attribute of every module and no keyword of Python."""
     cleaned = re.sub(r"\W", "_", unicodedata.normalize("NFKC", text))  # as Python reads an identifier
-    return f"{cleaned}_" if keyword.iskeyword(cleaned) or hasattr(nn.Module(), cleaned) else cleaned
+    reserved = keyword.iskeyword(cleaned) or cleaned == "self" or hasattr(nn.Module(), cleaned)
+    return f"{cleaned}_" if reserved else cleaned

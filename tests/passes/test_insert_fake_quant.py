@@ -72,7 +72,7 @@ RESIDUAL_AFTER = """
 TENSORRT_AFTER = (
     RESIDUAL_AFTER.replace("    %c.quantized: f32[N, 4, 8, 8] = irc.FakeQuant(%c)ACTIVATION\n", "")
     .replace("Add(%c.quantized,", "Add(%c,")
-    .replace("ACTIVATION", " {qmin = -127}")
+    .replace("ACTIVATION", "")
 )
 
 
