@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
+from irc.errors import OptionError
 from irc.graph import Graph
 from irc.report.report import Report
 from irc.target import Target
@@ -31,3 +32,13 @@ class Artifact(ABC):
     @abstractmethod
     def save(self, path: str | Path) -> None:
         """Write it, atomically: a file, or a folder for the c targets."""
+
+    @property
+    def fusion(self) -> Any:
+        """What the target's runtime makes of the file: which nodes run as integer, and why each of the rest does not.
+
+        Raises
+        ------
+        OptionError : there is no such runtime for this target.
+        """
+        raise OptionError(f"target '{self.target.name}' is run by no runtime that could be asked what it fuses")

@@ -39,6 +39,9 @@ _NOT_TRAINED = {
 _BRANCHES = ("then_branch", "else_branch")
 
 
+_RESERVED = frozenset(dir(nn.Module())) | {"self"}  # names that every module has a use for
+
+
 @dataclass
 class Lowered:
     """The module, and where in it the graph's values are.
@@ -194,5 +197,4 @@ def _place(root: nn.Module, name: str, what: Any) -> str:
 def _segment(text: str) -> str:
     """One step of a path: a name that is no attribute of every module and no keyword of Python."""
     cleaned = re.sub(r"\W", "_", unicodedata.normalize("NFKC", text))  # as Python reads an identifier
-    reserved = keyword.iskeyword(cleaned) or cleaned == "self" or hasattr(nn.Module(), cleaned)
-    return f"{cleaned}_" if reserved else cleaned
+    return f"{cleaned}_" if keyword.iskeyword(cleaned) or cleaned in _RESERVED else cleaned

@@ -84,7 +84,7 @@ class _Namer:
             proto.node.append(self.node(node))
         for value, name in zip(graph.outputs, self._output_names(graph), strict=True):
             if self.name(value) != name:
-                proto.node.append(NodeProto(op_type="Identity", input=[self.name(value)], output=[name], name=name))
+                proto.node.add(op_type="Identity", domain="", name=name, input=[self.name(value)], output=[name])
             proto.output.append(value_info(name, value.type))
         shown = {*graph.outputs, *graph.inputs, *graph.constants}
         for value in graph.values:
