@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 
 from irc.backends.onnx.profiles import TARGETS
 from irc.errors import OptionError
+from irc.graph import Graph
 from irc.target import Target
 
 
@@ -24,6 +25,11 @@ def all_targets() -> dict[str, Target]:
             raise OptionError(f"entry point '{entry.value}' of group irc.targets is not an irc.target.Target")
         found.setdefault(target.name, target)
     return found
+
+
+def target_of(graph: Graph) -> Target:
+    """The target that a graph was compiled for, as its metadata say; `onnx` if they name none that is installed."""
+    return all_targets().get(graph.info.metadata.get("irc.target", ""), TARGETS["onnx"])
 
 
 def find_target(name: str) -> Target:

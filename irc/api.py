@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import irc.ops  # noqa: F401  # fills the registry of ops
 from irc.backends.artifact import Artifact
 from irc.backends.onnx.artifact import OnnxArtifact
-from irc.backends.registry import all_targets, find_target
+from irc.backends.registry import find_target, target_of
 from irc.errors import ModelError, OptionError
 from irc.execution.samples import Samples
 from irc.frontends.onnx import read_onnx
@@ -133,9 +133,7 @@ def open(path: str | Path) -> Artifact:
     ModelError : there is no model, or it cannot be read.
     """
     graph = read_onnx(path)
-    name = graph.info.metadata.get("irc.target", "onnx")
-    target = find_target(name if name in all_targets() else "onnx")
-    return _artifact(graph, target, Ledger([Row("opened", notes=list(graph.info.notes))]), None)
+    return _artifact(graph, target_of(graph), Ledger([Row("opened", notes=list(graph.info.notes))]), None)
 
 
 def _artifact(graph: Graph, target: Target, ledger: Ledger, opset: int | None) -> Artifact:

@@ -315,10 +315,6 @@ class Graph:
             graph = graph.parent.graph if graph.parent is not None else None
         return None
 
-    def find_own(self, name: str) -> Value | None:
-        """The value of that name in this graph itself, None if it has none."""
-        return self._values.get(name)
-
     def encloses(self, other: Graph) -> bool:
         """Whether `other` is a body somewhere within this graph."""
         while other.parent is not None:
@@ -446,7 +442,7 @@ class Graph:
 
         Raises
         ------
-        GraphError : the neighbour is not in this graph, or both are given.
+        GraphError : the neighbour is not in this graph, or both are given, or the inputs do not fit the op.
         """
         anchor = before or after
         if before is not None and after is not None:

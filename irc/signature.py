@@ -16,7 +16,8 @@ from irc.ops.onnx_op import OnnxOp
 from irc.types import AnyDType, Array, TensorType, Type
 
 OWN_DOMAIN = "irc"  # irc's own ops are lowered before a model is written: no model imports them
-_SMALL = 256  # elements; a larger constant cannot matter to a type (it is no shape), so inference is not given it
+# elements; a larger constant cannot matter to a type, so inference is not given it: it is no shape, nor Resize's scales
+_SMALL, _SMALL_FLOAT = 256, 16
 _ANY_NUMBER = 1 << 30
 
 
@@ -90,7 +91,7 @@ _Frozen = tuple[AnyDType, tuple[int, ...], bytes]
 
 def _frozen(array: Array) -> _Frozen | None:
     """A small constant by its content, so that equal calls of an op are inferred once."""
-    if array.size > _SMALL or array.dtype.kind == "O":
+    if array.dtype.kind == "O" or array.size > (_SMALL if array.dtype.kind in "iub" else _SMALL_FLOAT):
         return None
     return array.dtype, array.shape, array.tobytes()
 

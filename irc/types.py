@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -119,13 +120,13 @@ class TensorType:
         assert len(dims) == len(self.shape), f"{self} is not static"
         return dims
 
-    def elements(self, symbol: int = 1) -> int:
-        """Number of elements, each symbolic or unknown dimension counted as `symbol`."""
-        return math.prod(d if isinstance(d, int) else symbol for d in self.shape or ())
+    def elements(self) -> int:
+        """Number of elements, each symbolic or unknown dimension counted as 1."""
+        return math.prod(d for d in self.shape or () if isinstance(d, int))
 
-    def bytes(self, symbol: int = 1) -> int:
+    def bytes(self) -> int:
         """Bytes the tensor takes when stored densely (sub-byte types packed)."""
-        return (self.elements(symbol) * self.dtype.bits + 7) // 8
+        return (self.elements() * self.dtype.bits + 7) // 8
 
     def __str__(self) -> str:
         if self.shape is None:
@@ -156,16 +157,25 @@ def type_of_array(array: Array) -> TensorType:
     return TensorType(DType.of_numpy(array.dtype), tuple(int(d) for d in array.shape))
 
 
+_MONOMIAL = re.compile(r"(?:(\d+)\*)?([A-Za-z_]\w*(?:\*[A-Za-z_]\w*)*)")
+
+
 def product(dims: Iterable[Dim]) -> Dim:
-    """Product of dimensions: a number, a symbol (`N`, `49*N`), or None when a factor is unknown."""
-    number, symbols = 1, []
-    for dim in dims:
+    """Product of dimensions: a number, a symbol (`N`, `49*N`, `2*(N+1)`), or None when a factor is unknown."""
+    factors = [dim for dim in dims if dim != 1]
+    if len(factors) == 1:
+        return factors[0]
+    number, symbols = 1, list[str]()
+    for dim in factors:
         if dim is None:
             return None
         if isinstance(dim, int):
             number *= dim
+        elif (monomial := _MONOMIAL.fullmatch(dim)) is not None:
+            number *= int(monomial[1] or 1)
+            symbols += monomial[2].split("*")
         else:
-            symbols.append(dim)
+            symbols.append(f"({dim})")  # `2*N+1` is not twice `N+1`
     if not symbols or number == 0:
         return number
     return "*".join(([] if number == 1 else [str(number)]) + sorted(symbols))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from irc.graph import Graph, Node
@@ -121,8 +121,3 @@ def sweep(graph: Graph, rewrite: Callable[[Node, Context], Outcome], context: Co
             break
     for node, reason in declined:
         context.decline(node, reason)
-
-
-def options_of(cls: type[Pass]) -> dict[str, Any]:
-    """The pass's options and their defaults (`MISSING` where one must be given)."""
-    return {f.name: f.default for f in fields(cls)}  # type: ignore[arg-type]  # every concrete pass is a dataclass

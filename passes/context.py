@@ -44,7 +44,6 @@ class Context:
         self.seed = seed
         self.progress = progress
         self.row = Row("")
-        self._cache: dict[str, tuple[int, Any]] = {}
 
     def decline(self, node: Node, reason: str) -> None:
         """Note that the pass leaves `node` alone, and why."""
@@ -59,14 +58,6 @@ class Context:
         if self.calibration is None:
             raise DataError(f"{wanted_by} needs calibration data: give compile(calibration=…) or --calibration")
         return iter(self.progress(self.calibration, wanted_by, self.calibration.count))
-
-    def cached(self, key: str, graph: Graph, compute: Callable[[], Any]) -> Any:
-        """What `compute` returned for `key` when the graph was as it is now; computed if it was not asked before."""
-        version, value = self._cache.get(key, (-1, None))
-        if version != graph.version:
-            value = compute()
-            self._cache[key] = (graph.version, value)
-        return value
 
 
 def plain_context(graph: Graph, *, calibration: Iterable[Any] | None = None, target: Target | None = None) -> Context:

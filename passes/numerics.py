@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from irc.analysis.error import SqnrMeter
+from irc.analysis.error import SqnrMeter, relative_error
 from irc.errors import DataError, PassError
 from irc.execution import Executable
 from irc.execution.samples import Sample, check_sample, random_sample
@@ -99,23 +97,5 @@ def noise(array: Array) -> float:
     return _ULPS * 2.0 ** -{2: 8, 4: 23, 8: 52}.get(array.dtype.itemsize, 3)
 
 
-def relative_error(a: Array, b: Array) -> float:
-    """max|a - b| / max|a|; infinite where one is not finite and the other is, or where they differ and are no numbers."""
-    if a.size == 0:
-        return 0.0
-    if not _is_float(a) and a.dtype.kind not in "iub":
-        return 0.0 if bool(np.all(a == b)) else float("inf")
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    same = (x == y) | (np.isnan(x) & np.isnan(y))
-    if bool(np.all(same)):
-        return 0.0
-    if not np.all(np.isfinite(x[~same])) or not np.all(np.isfinite(y[~same])):
-        return float("inf")
-    scale = float(np.max(np.abs(x[np.isfinite(x)]), initial=0.0))
-    return float(np.max(np.abs(x - y)[~same])) / max(scale, 1e-30)
-
-
 def _is_float(array: Array) -> bool:
     return array.dtype.kind == "f" or array.dtype.name.startswith(("bfloat", "float"))
-
-

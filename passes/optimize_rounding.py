@@ -47,6 +47,8 @@ class _Site:
 
     def add(self, x: torch.Tensor) -> None:
         """Count the sample whose input to the contraction is `x`."""
+        if not x.numel():
+            return
         seen = patches(self.node, x, self.weight.shape)
         moment, mean = (seen @ seen.transpose(1, 2)).double(), seen.sum(2).double()
         self.moment = moment if self.moment is None else self.moment.add_(moment)

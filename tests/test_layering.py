@@ -21,11 +21,11 @@ LAYERS = (
     ("ops",),
     (
         "analysis",
+        "atomic",
         "execution",
         "frontends",
         "proto",
         "report",
-        "rewrite",
         "signature",
         "target",
         "text",

@@ -50,7 +50,7 @@ class OnnxArtifact(Artifact):
     @cached_property
     def session(self) -> ort.InferenceSession:
         """The onnxruntime session that calls run in, with onnxruntime's own choice of threads."""
-        return make_session(self._file)
+        return make_session(self._file, signed=self.target.policy.activation.signed)
 
     @cached_property
     def fusion(self) -> FusionReport:

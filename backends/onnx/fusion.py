@@ -98,7 +98,7 @@ def fusion_report(path: Path, target: Target) -> FusionReport:
     """
     with tempfile.TemporaryDirectory(prefix="irc-") as folder:
         optimized_path = Path(folder) / "optimized.onnx"
-        make_session(path, threads=1, optimized=optimized_path)
+        make_session(path, threads=1, optimized=optimized_path, signed=target.policy.activation.signed)
         optimized = onnx.load(optimized_path, load_external_data=False).graph
     original = onnx.load(path, load_external_data=False)
     opset = next((o.version for o in original.opset_import if o.domain in ("", "ai.onnx")), 1)

@@ -1,20 +1,13 @@
-"""Write a model: one file, or a file and its weights beside it when it is too large for a protobuf.
-
-Nothing is half-written: everything goes to temporary files first, which then take their names in one step each.
-"""
+"""Write a model: one file, or a file and its weights beside it when it is too large for a protobuf."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from onnx import ModelProto, TensorProto
 
-from irc.errors import OutputError
+from irc.atomic import atomic_file, atomic_files
 from irc.graph import Graph
 from irc.proto.tensors import packed_bytes, tensor_of_array
 from irc.proto.writer import model_proto
@@ -46,47 +39,6 @@ def save_model(model: ModelProto, path: Path) -> None:
     """Write a model proto; the same model gives the same bytes."""
     with atomic_file(path) as file:
         file.write(model.SerializeToString(deterministic=True))
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name when it is complete; on an error or an interrupt nothing appears."""
-    with atomic_files(path) as (file,):
-        yield file
-
-
-@contextmanager
-def atomic_files(*paths: Path) -> Iterator[list[IO[bytes]]]:
-    """Files that appear under their names, one right after the other, when all of them are complete."""
-    files: list[IO[bytes]] = []
-    names: list[str] = []
-    try:
-        for path in paths:
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            files.append(os.fdopen(handle, "wb"))
-            names.append(name)
-        yield files
-        for file in files:
-            file.flush()
-            os.fsync(file.fileno())
-        for name in names:
-            Path(name).chmod(0o666 & ~_umask())
-        for path, name in zip(paths, names, strict=True):
-            Path(name).replace(path)
-    except OSError as error:
-        raise OutputError(f"'{path}' cannot be written: {error.strerror}; choose another output path") from None
-    finally:
-        for file in files:
-            with suppress(OSError):  # a full disk says so again
-                file.close()
-        for name in names:
-            Path(name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _external(array: Array, name: str, data: IO[bytes], location: str) -> TensorProto:

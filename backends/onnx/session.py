@@ -9,7 +9,9 @@ import onnxruntime as ort
 from irc.errors import ExecutionError
 
 
-def make_session(model: bytes | Path, *, threads: int = 0, optimized: Path | None = None) -> ort.InferenceSession:
+def make_session(
+    model: bytes | Path, *, threads: int = 0, optimized: Path | None = None, signed: bool = False
+) -> ort.InferenceSession:
     """A CPU session.
 
     Parameters
@@ -18,6 +20,8 @@ def make_session(model: bytes | Path, *, threads: int = 0, optimized: Path | Non
     threads : threads within an operator; 0 lets onnxruntime choose
     optimized : where to write the graph that onnxruntime made of the model; it is then taken before onnxruntime moves
         layouts around, which renames every value
+    signed : keep int8 activations as they are, as onnxruntime does on ARM. On x86 it would make them uint8, which splits
+        residual branches and, in opset 21, makes a graph that it refuses itself (of a signed value that is reshaped)
 
     Raises
     ------
@@ -26,6 +30,8 @@ def make_session(model: bytes | Path, *, threads: int = 0, optimized: Path | Non
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
+    if signed:
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

@@ -4,7 +4,7 @@
     max abs = max |r - a|                           relative = max |r - a| / max |r|
 
 Elements that are equal differ by 0 even where they are not finite (NaN equals NaN here) and then say nothing about the
-signal; one that is finite on one side only is infinitely far off.
+signal; one that is finite on one side only is infinitely far off. Strings are equal or infinitely far off.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ErrorMeter:
     def update(self, reference: Array, actual: Array) -> None:
         """Take a pair in.
 
-        reference, actual : any dtype of numbers, of one shape
+        reference, actual : any dtype, of one shape
 
         Raises
         ------
@@ -40,6 +40,10 @@ class ErrorMeter:
         if reference.shape != actual.shape:
             raise DataError(f"cannot compare: the reference has shape {reference.shape}, the other {actual.shape}")
         self.elements += reference.size
+        if reference.dtype.kind in "OUS" or actual.dtype.kind in "OUS":
+            if not np.array_equal(reference, actual):
+                self._noise = self._farthest = math.inf
+            return
         left, right = reference.reshape(-1), actual.reshape(-1)
         for start in range(0, left.size, _CHUNK):
             self._take(_wide(left[start : start + _CHUNK]), _wide(right[start : start + _CHUNK]))

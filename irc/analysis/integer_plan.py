@@ -140,8 +140,11 @@ def _contraction_refusal(node: Node) -> str | None:
     weight = weight_input(node)
     if weight is not None:
         value = node.input(weight)
-        if value is None or _source(value).data is None:
+        data = None if value is None else _source(value).data
+        if data is None:
             return "its weight is not a constant"
+        if not data.size:
+            return "its weight has no elements"
     bias = node.input(quant.bias) if quant.bias is not None else None
     if bias is not None and bias.data is None:
         return "its bias is not a constant"

@@ -128,7 +128,7 @@ def _fusion(artifact: Artifact, output: Path, target: Target) -> FusionReport | 
 
 def _write_report(path: Path, artifact: Artifact, fusion: FusionReport | None) -> None:
     """The report as JSON: `{target, passes, rows, fusion}`; an SQNR without any noise is the text "exact"."""
-    from irc.backends.onnx.save import atomic_file
+    from irc.atomic import atomic_file
 
     rows: list[dict[str, Any]] = [asdict(row) for row in artifact.report.rows]
     for row in rows:

@@ -35,7 +35,7 @@ def command(
     preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
 ) -> None:
     """Run a model on some inputs; print the shapes and statistics of its outputs and the median latency."""
-    from irc.backends.onnx.save import atomic_file
+    from irc.atomic import atomic_file
     from irc.cli.npz import NpzWriter
 
     check_runtime(runtime)

@@ -38,12 +38,14 @@ def make_runner(text: str, graph: Graph, runtime: str, threads: int = 0) -> Runn
 
         return Executable(graph).run_numpy
     from irc.backends.onnx.session import make_session
+    from irc.backends.registry import target_of
 
+    signed = target_of(graph).policy.activation.signed
     if text.endswith(".irc") or is_function_name(text):
         with tempfile.TemporaryDirectory(prefix="irc-") as folder:
-            session = make_session(_written(graph, Path(folder)), threads=threads)
+            session = make_session(_written(graph, Path(folder)), threads=threads, signed=signed)
     else:
-        session = make_session(Path(text), threads=threads)
+        session = make_session(Path(text), threads=threads, signed=signed)
     names = [output.name for output in session.get_outputs()]
     return lambda sample: dict(zip(names, session.run(None, dict(sample)), strict=True))
 
@@ -51,12 +53,11 @@ def make_runner(text: str, graph: Graph, runtime: str, threads: int = 0) -> Runn
 def _written(graph: Graph, folder: Path) -> Path:
     """The graph as an ONNX file in the folder."""
     from irc.backends.onnx.artifact import OnnxArtifact
-    from irc.backends.registry import find_target
+    from irc.backends.registry import target_of
     from irc.report.ledger import Ledger
     from irc.report.report import Report
 
-    target = find_target(graph.info.metadata.get("irc.target", "onnx"))
-    OnnxArtifact(graph, target, Report(Ledger())).save(folder / "model.onnx")
+    OnnxArtifact(graph, target_of(graph), Report(Ledger())).save(folder / "model.onnx")
     return folder / "model.onnx"
 
 

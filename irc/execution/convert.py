@@ -8,21 +8,18 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import torch
 
-from irc.types import Array
+from irc.ops.tensors import TORCH_DTYPES
+from irc.types import AnyDType, Array
 
 Held = Any  # torch.Tensor, or a numpy array or a list for what torch cannot hold
 
 # types that torch has and numpy knows through ml_dtypes only: carried over by their bits
-_BY_BITS: dict[torch.dtype, tuple[np.dtype[Any], type[np.generic], torch.dtype]] = {
-    torch.bfloat16: (np.dtype(ml_dtypes.bfloat16), np.int16, torch.int16),
-    torch.float8_e4m3fn: (np.dtype(ml_dtypes.float8_e4m3fn), np.uint8, torch.uint8),
-    torch.float8_e4m3fnuz: (np.dtype(ml_dtypes.float8_e4m3fnuz), np.uint8, torch.uint8),
-    torch.float8_e5m2: (np.dtype(ml_dtypes.float8_e5m2), np.uint8, torch.uint8),
-    torch.float8_e5m2fnuz: (np.dtype(ml_dtypes.float8_e5m2fnuz), np.uint8, torch.uint8),
+_BITS = {8: (np.uint8, torch.uint8), 16: (np.int16, torch.int16)}
+_BY_BITS: dict[torch.dtype, tuple[AnyDType, type[np.generic], torch.dtype]] = {
+    torch_type: (dtype.numpy, *_BITS[dtype.bits]) for dtype, torch_type in TORCH_DTYPES.items() if dtype.numpy.num >= 256
 }
 _TO_TORCH = {numpy: (torch_type, bits) for torch_type, (numpy, bits, _) in _BY_BITS.items()}
 

@@ -11,7 +11,7 @@ import operator
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,11 +34,7 @@ _NOT_TRAINED = {
     ("QuantizeLinear", 1),
     ("DequantizeLinear", 1),
 }
-
-
 _BRANCHES = ("then_branch", "else_branch")
-
-
 _RESERVED = frozenset(dir(nn.Module())) | {"self"}  # names that every module has a use for
 
 
@@ -52,9 +48,9 @@ class Lowered:
     """
 
     module: fx.GraphModule
-    weights: dict[Value, str] = field(default_factory=dict)
-    values: dict[str, Value] = field(default_factory=dict)
-    bodies: dict[str, Lowered] = field(default_factory=dict)
+    weights: dict[Value, str]
+    values: dict[str, Value]
+    bodies: dict[str, Lowered]
 
 
 def lower(graph: Graph, *, trainable: bool = False, captures: Sequence[Value] = ()) -> Lowered:
@@ -62,7 +58,7 @@ def lower(graph: Graph, *, trainable: bool = False, captures: Sequence[Value] = 
 
     trainable : weights are copies, as parameters that ask for gradients; otherwise buffers on the constants' own memory
     """
-    return _Lowering(graph, trainable, captures).result
+    return _Lowering(graph, trainable, captures).lowered()
 
 
 class _Lowering:
@@ -70,8 +66,11 @@ class _Lowering:
         self.trainable = trainable
         self.root = nn.Module()
         self.fx = fx.Graph()
+        self.graph = graph
         self.at: dict[Value, fx.Node] = {}
-        self.result = Lowered(fx.GraphModule({}, fx.Graph()))
+        self.weights: dict[Value, str] = {}
+        self.values: dict[str, Value] = {}
+        self.bodies: dict[str, Lowered] = {}
         parameters: set[str] = set()
         for value in (*graph.inputs, *captures):
             placeholder = self.fx.placeholder(_parameter(value.name, parameters))
@@ -79,19 +78,22 @@ class _Lowering:
                 self._set(value, placeholder)
             else:
                 self.at[value] = placeholder  # whoever watches the values has seen it outside
-        used = [v for v in graph.constants if v.uses]
-        for node in graph:
+
+    def lowered(self) -> Lowered:
+        for node in self.graph:
             self._node(node)
-        for value in used:
-            self._constant(value)
-        self.fx.output(tuple(self._get(v) for v in graph.outputs))
+        for value in self.graph.constants:
+            if value.use_count:
+                self._constant(value)
+        self.fx.output(tuple(self._get(v) for v in self.graph.outputs))
         self._hoist_constants()
-        self.result.module = fx.GraphModule(self.root, self.fx)
-        self.result.module.eval()
+        module = fx.GraphModule(self.root, self.fx)
+        module.eval()
+        return Lowered(module, self.weights, self.values, self.bodies)
 
     def _set(self, value: Value, node: fx.Node) -> None:
         self.at[value] = node
-        self.result.values[node.name] = value
+        self.values[node.name] = value
 
     def _get(self, value: Value | None) -> fx.Node | None:
         if value is not None and value not in self.at and value.is_constant:
@@ -107,7 +109,7 @@ class _Lowering:
         if trained:
             data = nn.Parameter(data)
         path = _place(self.root, value.name, data)
-        self.result.weights[value] = path
+        self.weights[value] = path
         self._set(value, self.fx.get_attr(path))
 
     def _hoist_constants(self) -> None:
@@ -133,8 +135,8 @@ class _Lowering:
             module = OpModule(node)
         path = _place(self.root, node.name, module)
         for key, branch in zip(_BRANCHES, branches, strict=False):
-            self.result.bodies[f"{path}.{key}"] = branch
-            self.result.weights.update({v: f"{path}.{key}.{p}" for v, p in branch.weights.items()})
+            self.bodies[f"{path}.{key}"] = branch
+            self.weights.update({v: f"{path}.{key}.{p}" for v, p in branch.weights.items()})
         call = self.fx.call_module(path, tuple(self._get(v) for v in reads))
         if len(node.outputs) == 1:
             self._set(node.output, call)

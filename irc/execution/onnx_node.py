@@ -57,7 +57,7 @@ def _loose(type: Type | None, given: Any) -> Type | None:
     if isinstance(type, OpaqueType) or not isinstance(given, np.ndarray):
         return type
     found = type_of_array(given)
-    return TensorType(found.dtype, tuple(f"d{i}" for i in range(given.ndim)))
+    return TensorType(found.dtype, (None,) * given.ndim)
 
 
 # onnxruntime packs elements of less than a byte, and its Python side knows nothing of it: they go in and out as bytes

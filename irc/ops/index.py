@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from irc.errors import GraphError
 from irc.op import Example, Op, Quant, QuantKind
+from irc.ops.shape import Movement
 from irc.ops.tensors import axes_of, ints, pairs, sample, shape_input, torch_pads
 
 
@@ -19,15 +20,6 @@ def _wrapped(indices: torch.Tensor, size: int) -> torch.Tensor:
     """The indices as int64, negative ones counted from the end."""
     indices = indices.long()
     return torch.where(indices < 0, indices + size, indices)
-
-
-@dataclass(frozen=True)
-class _Movement(Op, abstract=True):
-    """An operator that only moves elements."""
-
-    @property
-    def quant(self) -> Quant:
-        return Quant(QuantKind.MOVEMENT)
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ class Concat(Op):
 
 
 @dataclass(frozen=True)
-class Split(_Movement):
+class Split(Movement):
     """x cut along an axis, in `num_outputs` parts (the last may be smaller) or in the given sizes. ONNX Split-18.
 
     Inputs: x; split, int64 vector of sizes, optional.
@@ -82,7 +74,7 @@ class Split(_Movement):
 
 
 @dataclass(frozen=True)
-class Slice(_Movement):
+class Slice(Movement):
     """x[starts : ends : steps] along the axes, as numpy slices. ONNX Slice-13.
 
     Inputs: x; starts, ends; axes and steps, optional: integer vectors.
@@ -123,7 +115,7 @@ class Slice(_Movement):
 
 
 @dataclass(frozen=True)
-class Gather(_Movement):
+class Gather(Movement):
     """x at `indices` along an axis: the axis is replaced by the indices' shape. ONNX Gather-13.
 
     Inputs: x; indices, int32 or int64, negative ones counted from the end.
@@ -147,7 +139,7 @@ class Gather(_Movement):
 
 
 @dataclass(frozen=True)
-class GatherElements(_Movement):
+class GatherElements(Movement):
     """y[i, j, k] = x[indices[i, j, k], j, k] for axis 0, likewise for others. ONNX GatherElements-13."""
 
     since = 11
@@ -164,7 +156,7 @@ class GatherElements(_Movement):
 
 
 @dataclass(frozen=True)
-class GatherND(_Movement):
+class GatherND(Movement):
     """x at the index vectors that the last axis of `indices` holds. ONNX GatherND-13.
 
     Inputs: x, shape (*batch, *indexed, *rest); indices, int64, shape (*batch, *outer, len(indexed)).
@@ -254,7 +246,7 @@ class ScatterND(Op):
 
 
 @dataclass(frozen=True)
-class Pad(_Movement):
+class Pad(Movement):
     """x with elements put around it, or cut off where a pad is negative. ONNX Pad-25.
 
     Inputs: x; pads, int64 (begins..., ends...); value, scalar, optional (0); axes, optional (all).
@@ -307,7 +299,7 @@ class Pad(_Movement):
 
 
 @dataclass(frozen=True)
-class ReverseSequence(_Movement):
+class ReverseSequence(Movement):
     """The first `lengths[b]` elements along the time axis reversed, for each sample b. ONNX ReverseSequence-10."""
 
     since = 10

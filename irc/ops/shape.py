@@ -14,7 +14,7 @@ from irc.ops.tensors import axes_of, ints, sample, shape_input
 
 
 @dataclass(frozen=True)
-class _Movement(Op, abstract=True):
+class Movement(Op, abstract=True):
     """An operator that only moves elements."""
 
     @property
@@ -60,7 +60,7 @@ class Size(Op):
 
 
 @dataclass(frozen=True)
-class Reshape(_Movement):
+class Reshape(Movement):
     """The elements in a new shape: -1 is what is left, 0 copies the dimension unless `allowzero`. ONNX Reshape-25.
 
     Inputs: x; shape, int64 vector.
@@ -82,7 +82,7 @@ class Reshape(_Movement):
 
 
 @dataclass(frozen=True)
-class Flatten(_Movement):
+class Flatten(Movement):
     """A matrix of the axes before `axis` by the others. ONNX Flatten-25."""
 
     since = 1
@@ -101,7 +101,7 @@ class Flatten(_Movement):
 
 
 @dataclass(frozen=True)
-class Transpose(_Movement):
+class Transpose(Movement):
     """The axes in another order: axis k of y is axis `perm[k]` of x; reversed by default. ONNX Transpose-25."""
 
     since = 1
@@ -118,7 +118,7 @@ class Transpose(_Movement):
 
 
 @dataclass(frozen=True)
-class Squeeze(_Movement):
+class Squeeze(Movement):
     """x without the given axes of size 1, or without all of them. ONNX Squeeze-25.
 
     Inputs: x; axes, int64 vector, optional.
@@ -136,7 +136,7 @@ class Squeeze(_Movement):
 
 
 @dataclass(frozen=True)
-class Unsqueeze(_Movement):
+class Unsqueeze(Movement):
     """x with axes of size 1 put in, which `axes` counts in the output. ONNX Unsqueeze-25.
 
     Inputs: x; axes, int64 vector.
@@ -156,7 +156,7 @@ class Unsqueeze(_Movement):
 
 
 @dataclass(frozen=True)
-class Expand(_Movement):
+class Expand(Movement):
     """x broadcast against a shape, both ways. ONNX Expand-13.
 
     Inputs: x; shape, int64 vector.
@@ -175,7 +175,7 @@ class Expand(_Movement):
 
 
 @dataclass(frozen=True)
-class Identity(_Movement):
+class Identity(Movement):
     """y = x. ONNX Identity-25."""
 
     since = 1
@@ -189,7 +189,7 @@ class Identity(_Movement):
 
 
 @dataclass(frozen=True)
-class DepthToSpace(_Movement):
+class DepthToSpace(Movement):
     """Blocks of channels laid out as squares of pixels. ONNX DepthToSpace-13.
 
     Input: (N, C, H, W). Output: (N, C/b^2, H*b, W*b). mode : "DCR" (block index varies slowest) or "CRD".
@@ -216,7 +216,7 @@ class DepthToSpace(_Movement):
 
 
 @dataclass(frozen=True)
-class SpaceToDepth(_Movement):
+class SpaceToDepth(Movement):
     """Squares of pixels laid out as blocks of channels, the inverse of DepthToSpace. ONNX SpaceToDepth-28.
 
     Input: (N, C, H*b, W*b). Output: (N, C*b^2, H, W).
@@ -239,7 +239,7 @@ class SpaceToDepth(_Movement):
 
 
 @dataclass(frozen=True)
-class Tile(_Movement):
+class Tile(Movement):
     """x repeated along each axis. ONNX Tile-13.
 
     Inputs: x; repeats, int64 vector with a number an axis.

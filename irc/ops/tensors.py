@@ -11,7 +11,7 @@ import torch
 from irc.op import Op
 from irc.types import AnyDType, Array, DType
 
-_TORCH = {
+TORCH_DTYPES = {
     DType.F32: torch.float32,
     DType.F64: torch.float64,
     DType.F16: torch.float16,
@@ -33,7 +33,7 @@ _TORCH = {
     DType.C64: torch.complex64,
     DType.C128: torch.complex128,
 }
-FLOAT8 = frozenset(held for dtype, held in _TORCH.items() if dtype.text.startswith("f8")) - {torch.float8_e8m0fnu}
+FLOAT8 = frozenset(held for dtype, held in TORCH_DTYPES.items() if dtype.text.startswith("f8")) - {torch.float8_e8m0fnu}
 
 
 def torch_dtype(dtype: DType) -> torch.dtype:
@@ -43,9 +43,9 @@ def torch_dtype(dtype: DType) -> torch.dtype:
     ------
     NotImplementedError : torch has none (strings, 2-bit and 4-bit numbers).
     """
-    if dtype not in _TORCH:
+    if dtype not in TORCH_DTYPES:
         raise NotImplementedError(f"torch has no tensors of {dtype}")
-    return _TORCH[dtype]
+    return TORCH_DTYPES[dtype]
 
 
 def torch_dtype_of_onnx(number: int) -> torch.dtype:

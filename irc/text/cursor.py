@@ -38,10 +38,9 @@ class Cursor:
         shown = token.text if len(token.text) <= 40 else f"{token.text[:40]}..."
         self.fail(token.offset, f"{what} was expected, found {shown or 'the end'}")
 
-    def sees(self, kind: str, text: str = "") -> bool:
-        """Whether the token at hand is of that kind, and reads `text` if that is given."""
-        token = self.tokens[self.at]
-        return token.kind == kind and (not text or token.text == text)
+    def sees(self, kind: str) -> bool:
+        """Whether the token at hand is of that kind."""
+        return self.tokens[self.at].kind == kind
 
     def accept(self, kind: str, text: str = "") -> Token | None:
         """Take the token if it is of that kind."""

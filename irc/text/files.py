@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from irc.atomic import atomic_files
 from irc.errors import ModelError, OutputError
 from irc.graph import Graph
 from irc.text.literals import array_text
@@ -27,7 +26,7 @@ _PLAIN = {"f64", "f32", "f16", "i64", "u64", "i32", "u32", "i16", "u16", "i8", "
 
 
 def save_text(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Write the graph's text to `path` and its long constants beside it, each file whole or not at all.
+    """Write the graph's text to `path` and its long constants beside it, whole or not at all.
 
     Raises
     ------
@@ -41,12 +40,14 @@ def save_text(graph: Graph, path: str | os.PathLike[str]) -> None:
             packed[key] = f"{dtype.text}[{', '.join(map(str, array.shape))}]"
             array = _pack(array, dtype)
         tensors[key] = np.ascontiguousarray(array)
-    try:
+    paths = [_weights_path(target), target] if tensors else [target]
+    with atomic_files(*paths) as files:
         if tensors:
-            _write(_weights_path(target), lambda p: safetensors.numpy.save_file(tensors, p, packed or None))
-        _write(target, lambda p: p.write_text(print_graph(graph), encoding="utf-8", newline="\n"))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise OutputError(f"cannot write '{target}': {error}") from None
+            try:
+                safetensors.numpy.save_file(tensors, files[0].name, packed or None)
+            except safetensors.SafetensorError as error:
+                raise OutputError(f"cannot write '{paths[0]}': {error}") from None
+        files[-1].write(print_graph(graph).encode())
 
 
 def load_text(path: str | os.PathLike[str]) -> Graph:
@@ -142,18 +143,3 @@ class _Weights(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self.keys_there)
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write through a temporary file beside `path`, so that `path` is whole or as it was."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise

@@ -77,6 +77,13 @@ def test_one_value_that_is_not_finite_is_infinitely_far_off(wrong: float) -> Non
     assert max_abs_error(np.array([math.inf]), np.array([-math.inf])) == math.inf
 
 
+def test_strings_are_equal_or_infinitely_far_off() -> None:
+    words = np.array(["a", "b"], object)
+    assert relative_error(words, words.copy()) == 0
+    assert sqnr_db(words, np.array(["a", "c"], object)) == -math.inf
+    assert relative_error(words, np.array(["a", "c"], object)) == math.inf
+
+
 def test_shapes_must_agree() -> None:
     with pytest.raises(DataError, match=r"reference has shape \(2,\), the other \(1, 2\)"):
         sqnr_db(np.zeros(2), np.zeros((1, 2)))

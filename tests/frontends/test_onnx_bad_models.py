@@ -1,4 +1,4 @@
-"""A model that cannot be read is refused with one ModelError, which names the file, the thing and what is wrong with it."""
+"""A model that cannot be read is refused with one ModelError, which names the file, the thing and what is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from irc.frontends.onnx import read_onnx
 WEIGHT = np.arange(3000, dtype=np.float32)
 
 
-def model(*nodes: onnx.NodeProto, output: str = "y", initializers: tuple[onnx.TensorProto, ...] = ()) -> onnx.ModelProto:
+def model(
+    *nodes: onnx.NodeProto, output: str = "y", initializers: tuple[onnx.TensorProto, ...] = ()
+) -> onnx.ModelProto:
     value = helper.make_tensor_value_info
     inputs = [value("x", TensorProto.FLOAT, [3000]), value("c", TensorProto.BOOL, [])]
     graph = helper.make_graph(nodes, "main", inputs, [value(output, TensorProto.FLOAT, [3000])], list(initializers))
@@ -53,7 +55,10 @@ ADD = node("Add", "x w", "y")
 
 BROKEN: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a missing initializer": (lambda: model(ADD), "Add 'y': input 'w' is neither a graph input, an initializer nor"),
-    "one missing in a body": (lambda: model(pick(node("Add", "x w", "t"))), "If 'y': input 'w' is neither a graph input"),
+    "one missing in a body": (
+        lambda: model(pick(node("Add", "x w", "t"))),
+        "If 'y': input 'w' is neither a graph input",
+    ),
     "a cycle": (
         lambda: model(node("Relu", "b", "y"), node("Add", "x b", "a"), node("Relu", "a", "b")),
         "'[ab]' is part of a cycle",
@@ -61,8 +66,14 @@ BROKEN: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a node that reads itself": (lambda: model(node("Add", "x y", "y")), "Add 'y' is part of a cycle"),
     "a name made twice": (lambda: model(node("Relu", "x", "y"), node("Neg", "x", "y")), "the name 'y' is given to two"),
     "a node named as an input": (lambda: model(node("Relu", "x", "x"), node("Neg", "x", "y")), "'x'"),
-    "two initializers of a name": (lambda: model(ADD, initializers=(tensor(), tensor())), "two initializers are named 'w'"),
-    "two small ones": (lambda: model(ADD, initializers=(tensor(array=WEIGHT[:1]),) * 2), "w initializer name is not unique"),
+    "two initializers of a name": (
+        lambda: model(ADD, initializers=(tensor(), tensor())),
+        "two initializers are named 'w'",
+    ),
+    "two small ones": (
+        lambda: model(ADD, initializers=(tensor(array=WEIGHT[:1]),) * 2),
+        "w initializer name is not unique",
+    ),
     "an output that nothing makes": (lambda: model(node("Relu", "x", "z")), "'y' is not an output of any node"),
     "an unknown operator": (lambda: model(node("Rely", "x", "y")), "No Op registered for Rely"),
     "a domain without version": (lambda: model(node("F", "x", "y", domain="odd")), "No opset import for domain 'odd'"),
@@ -99,7 +110,7 @@ def test_a_negative_dimension() -> None:
 def test_a_sparse_initializer_that_points_outside() -> None:
     broken = model(ADD)
     broken.graph.sparse_initializer.append(SPARSE)
-    with pytest.raises(ModelError, match="w"):
+    with pytest.raises(ModelError, match="out of range"):
         read_onnx(broken)
 
 
@@ -186,7 +197,7 @@ def test_external_data_that_lies_outside_the_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "text"),
     [
-        ({"offset": 6}, "12000 bytes wanted at 6, the file has 12005; is it truncated?"),
+        ({"offset": 6}, "12000 bytes wanted at 6, the file has 12005; "),
         ({"offset": 5, "length": 11000}, "12000 bytes wanted"),
         ({"offset": -5}, "12000 bytes wanted at -5"),
         ({"offset": "five"}, "offset and length must be numbers"),
@@ -209,5 +220,5 @@ def test_a_proto_has_no_folder_for_external_data() -> None:
 def test_external_strings(tmp_path: Path) -> None:
     weight = external("w.bin")
     weight.data_type = TensorProto.STRING
-    with pytest.raises(ModelError, match="strings cannot be external|w"):
+    with pytest.raises(ModelError, match="external"):
         read_onnx(saved(tmp_path, weight))

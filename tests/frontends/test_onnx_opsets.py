@@ -21,7 +21,20 @@ from irc.verify import verify
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 
-IR_VERSIONS = {7: 3, 8: 3, 9: 4, 10: 5, 11: 6, 12: 7, 15: 8, 19: 9, 21: 10, 23: 11, 24: 12, 26: 13}  # onnx's Versioning.md
+IR_VERSIONS = {
+    7: 3,
+    8: 3,
+    9: 4,
+    10: 5,
+    11: 6,
+    12: 7,
+    15: 8,
+    19: 9,
+    21: 10,
+    23: 11,
+    24: 12,
+    26: 13,
+}  # onnx's Versioning.md
 NEWEST = 28
 RANDOM = np.random.default_rng(0)
 X = RANDOM.standard_normal((2, 3, 4, 5)).astype(np.float32)
@@ -93,12 +106,17 @@ CASES: dict[str, Case] = {}
 
 
 def case(
-    name: str, opsets: tuple[int, int], *nodes: onnx.NodeProto, feed: Arrays | None = None, **constants: Array
+    name: str, opsets: tuple[int, int], *nodes: onnx.NodeProto, feed: Arrays | None = None, **constants: Any
 ) -> None:
     CASES[name] = (*opsets, list(nodes), feed or {"x": X}, constants)
 
 
-NORM = {"s": RANDOM.random(3).astype(np.float32), "b": weights(3), "m": weights(3), "v": RANDOM.random(3).astype("f") + 1}
+NORM: dict[str, Any] = {
+    "s": RANDOM.random(3).astype(np.float32),
+    "b": weights(3),
+    "m": weights(3),
+    "v": RANDOM.random(3).astype("f") + 1,
+}
 
 case("softmax", (7, NEWEST), node("Softmax", "x", axis=1))
 case("softmax by default", (7, NEWEST), node("Softmax", "x"))
@@ -116,7 +134,13 @@ case("upsample 9, linear", (9, 9), node("Upsample", "x r", mode="linear"), r=flo
 case("upsample 9 by an input", (9, 9), node("Upsample", "x r"), feed={"x": X, "r": floats(1, 1, 1.5, 1.3)})
 for mode in ("nearest", "linear"):
     case(f"resize 10 up, {mode}", (10, 10), node("Resize", "x r", mode=mode), r=floats(1, 1, 1.5, 1.3))
-    case(f"resize 10 down, {mode}", (10, 10), node("Resize", "x r", mode=mode), r=floats(1, 1, 0.6, 0.7), feed={"x": WIDE})
+    case(
+        f"resize 10 down, {mode}",
+        (10, 10),
+        node("Resize", "x r", mode=mode),
+        r=floats(1, 1, 0.6, 0.7),
+        feed={"x": WIDE},
+    )
     case(f"resize 10 up and down, {mode}", (10, 10), node("Resize", "x r", mode=mode), r=floats(1, 1, 0.6, 1.3))
     case(f"resize 11, {mode}", (11, NEWEST), node("Resize", "x e r", mode=mode), e=floats(), r=floats(1, 1, 2, 3))
 case("resize 10 far up", (10, 10), node("Resize", "x r"), r=floats(1, 1, 1.6, 2.7), feed={"x": WIDE})
@@ -126,12 +150,27 @@ case("clip 6, one side", (7, 10), node("Clip", "x", min=-0.5))
 case("clip 11", (11, NEWEST), node("Clip", "x lo hi"), lo=np.array(-0.5, "f"), hi=np.array(0.25, "f"))
 case("slice 1", (7, 9), node("Slice", "x", axes=[1, 3], starts=[1, -3], ends=[3, 100]))
 case("slice 1, first axes", (7, 9), node("Slice", "x", starts=[0, 1], ends=[1, 3]))
-case("slice 10", (10, NEWEST), node("Slice", "x f t a p"), f=np.array([3]), t=np.array([-9]), a=np.array([2]), p=np.array([-1]))
+case(
+    "slice 10",
+    (10, NEWEST),
+    node("Slice", "x f t a p"),
+    f=np.array([3]),
+    t=np.array([-9]),
+    a=np.array([2]),
+    p=np.array([-1]),
+)
 for mode in ("constant", "reflect", "edge"):
     case(f"pad 2, {mode}", (7, 10), node("Pad", "x", pads=PADS, mode=mode, value=1.5))
     case(f"pad 11, {mode}", (11, NEWEST), node("Pad", "x p", mode=mode), p=np.array(PADS))
 case("squeeze 1", (7, 12), node("Unsqueeze", "x", "u", axes=[0, 2]), node("Squeeze", "u", axes=[0]))
-case("squeeze 13", (13, NEWEST), node("Unsqueeze", "x a", "u"), node("Squeeze", "u b"), a=np.array([0, 2]), b=np.array([0]))
+case(
+    "squeeze 13",
+    (13, NEWEST),
+    node("Unsqueeze", "x a", "u"),
+    node("Squeeze", "u b"),
+    a=np.array([0, 2]),
+    b=np.array([0]),
+)
 for kind in ("Mean", "Max", "L2", "LogSumExp", "Prod"):
     case(f"reduce {kind}", (7, 17), node(f"Reduce{kind}", "x", axes=[1, 3], keepdims=0))
 case("reduce sum 1", (7, 12), node("ReduceSum", "x", axes=[1, 3], keepdims=0))
@@ -140,7 +179,9 @@ case("split 2", (7, 12), node("Split", "x", "y y2", axis=3, split=[2, 3]))
 case("split equally", (7, 17), node("Split", "x", "y y2", axis=2))
 case("top-k 1", (7, 9), node("TopK", "x", "y y2", k=2, axis=3))
 case("top-k 10", (10, 10), node("TopK", "x k", "y y2", axis=1), k=np.array([2]))
-case("gemm", (7, NEWEST), node("Gemm", "x w b", transB=1, alpha=0.5), feed={"x": X[0, 0]}, w=weights(6, 5), b=weights(6))
+case(
+    "gemm", (7, NEWEST), node("Gemm", "x w b", transB=1, alpha=0.5), feed={"x": X[0, 0]}, w=weights(6, 5), b=weights(6)
+)
 case("average pool", (7, NEWEST), node("AveragePool", "x", kernel_shape=[2, 2], pads=[1] * 4, count_include_pad=1))
 case("max pool", (7, NEWEST), node("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"))
 case("conv", (7, NEWEST), node("Conv", "x w", pads=[1] * 4), w=weights(4, 3, 3, 3))
@@ -149,14 +190,28 @@ case("prelu", (7, NEWEST), node("PRelu", "x w"), w=weights(3, 1, 1))
 case("cast", (7, NEWEST), node("Cast", "x", to=TensorProto.INT32))
 case("depth to space", (7, NEWEST), node("DepthToSpace", "x", blocksize=2), feed={"x": BLOCKS})
 case("scatter 9", (9, 10), node("Scatter", "x i u", axis=1), i=np.array([[[[0, 1]]]]), u=weights(1, 1, 1, 2))
-case("group norm 21", (21, NEWEST), node("GroupNormalization", "x s b", num_groups=2), feed={"x": BLOCKS}, s=weights(8), b=weights(8))
+case(
+    "group norm 21",
+    (21, NEWEST),
+    node("GroupNormalization", "x s b", num_groups=2),
+    feed={"x": BLOCKS},
+    s=weights(8),
+    b=weights(8),
+)
 case("lstm", (7, NEWEST), node("LSTM", "x w r b", "y y2", hidden_size=4), feed={"x": SEQUENCE},
      w=weights(1, 16, 3), r=weights(1, 16, 4), b=weights(1, 32))  # fmt: skip
 case("roi align", (10, 20), node("RoiAlign", "x r i", output_height=3, output_width=3, sampling_ratio=2),
      r=np.array([[0, 0, 3, 3], [1, 1, 4, 3.5]], np.float32), i=np.array([0, 1]))  # fmt: skip
 case("grid sample", (16, NEWEST), node("GridSample", "x g"), g=RANDOM.uniform(-1, 1, (2, 3, 3, 2)).astype("f"))
 case("dft 17", (17, 19), node("DFT", "x", axis=2), feed={"x": X[..., :1]})
-case("quantize", (10, 27), node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z"), s=np.array(0.1, "f"), z=np.array(3, np.int8))
+case(
+    "quantize",
+    (10, 27),
+    node("QuantizeLinear", "x s z", "q"),
+    node("DequantizeLinear", "q s z"),
+    s=np.array(0.1, "f"),
+    z=np.array(3, np.int8),
+)
 
 
 def in_body(op: str, extra: str = "", **attributes: Any) -> onnx.NodeProto:
@@ -185,7 +240,8 @@ case("if: batch norm", (9, NEWEST), in_body("BatchNormalization", "s b m v"), fe
 
 
 @pytest.mark.parametrize(
-    ("name", "opset"), [(n, o) for n, (first, last, *_) in CASES.items() for o in sorted({first, last, max(first, min(last, 20))})]
+    ("name", "opset"),
+    [(n, o) for n, (first, last, *_) in CASES.items() for o in sorted({first, last, max(first, min(last, 20))})],
 )
 def test_ends_of_the_range(name: str, opset: int) -> None:
     _, _, nodes, feed, constants = CASES[name]

@@ -1,4 +1,4 @@
-"""What a valid ONNX model says, irc keeps: names, bodies, functions, custom operators, metadata, omitted inputs, types."""
+"""What a valid ONNX model says is kept: names, bodies, functions, custom operators, metadata, omissions, types."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def info(name: str, *shape: int | str, dtype: int = TensorProto.FLOAT) -> onnx.V
 
 def node(op: str, inputs: str, outputs: str = "y", **attributes: Any) -> onnx.NodeProto:
     """A node; `_` leaves an input or an output out."""
-    names = [[name if name != "_" else "" for name in text.split()] for text in (inputs, outputs)]
-    return helper.make_node(op, *names, **attributes)
+    read, made = [[name if name != "_" else "" for name in text.split()] for text in (inputs, outputs)]
+    return helper.make_node(op, read, made, **attributes)
 
 
 def model(
@@ -216,7 +216,10 @@ def test_loop(passes_through: bool) -> None:
 
 def test_scan_reads_a_constant_from_around_it() -> None:
     body = helper.make_graph(
-        [node("Add", "s e", "s2"), node("Mul", "s2 k", "o")], "body", [info("s", 3), info("e", 3)], [info("s2", 3), info("o", 3)]
+        [node("Add", "s e", "s2"), node("Mul", "s2 k", "o")],
+        "body",
+        [info("s", 3), info("e", 3)],
+        [info("s2", 3), info("o", 3)],
     )
     scan = node("Scan", "z x", "f y", num_scan_inputs=1, body=body)
     constants = {"z": np.zeros(3, np.float32), "k": np.array(2, np.float32)}
@@ -247,7 +250,9 @@ def test_overloads_of_a_function_stay_apart() -> None:
 
 
 def test_a_model_with_functions_stays_at_its_opset() -> None:
-    original = model([node("F", "x", domain="local")], opsets=LOCAL | {"": 18}, ir_version=8, functions=[function("Relu")])
+    original = model(
+        [node("F", "x", domain="local")], opsets=LOCAL | {"": 18}, ir_version=8, functions=[function("Relu")]
+    )
     original.functions[0].opset_import[0].version = 18
     graph, _ = kept(original)
     assert graph.info.opsets == {"": 18, "local": 1}
@@ -361,11 +366,21 @@ def test_nodes_in_any_order_are_sorted_and_otherwise_keep_theirs() -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("0", "1", "2"), ("a.b", "a/b", "self"), ("lambda", "for", "forward"), ("ü x", "日本", "ﬁ"), ("torch", "x²", "y:0")]
+    "names",
+    [
+        ("0", "1", "2"),
+        ("a.b", "a/b", "self"),
+        ("lambda", "for", "forward"),
+        ("ü x", "日本", "ﬁ"),
+        ("torch", "x²", "y:0"),
+    ],
 )
 def test_any_name_will_do(names: tuple[str, str, str]) -> None:
     a, b, y = names
-    adds = [helper.make_node("Add", [a, b], [f"{y}/t"], name=y), helper.make_node("Mul", [f"{y}/t", f"{a}.w"], [y], name=f"{y}.w")]
+    adds = [
+        helper.make_node("Add", [a, b], [f"{y}/t"], name=y),
+        helper.make_node("Mul", [f"{y}/t", f"{a}.w"], [y], name=f"{y}.w"),
+    ]
     weight = numpy_helper.from_array(np.full(3, 3, np.float32), f"{a}.w")
     graph = helper.make_graph(adds, "main", [info(a, 2, 3), info(b, 2, 3)], [info(y, 2, 3)], [weight])
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -177,12 +178,7 @@ def test_any_sequence_of_edits_keeps_the_rules(edits: list[str], numbers: random
         if [len(list(g)) for g in editor.graph.graphs()] != counts and edit != "copy":
             assert editor.graph.version > version
         assert list(reversed(editor.graph)) == list(editor.graph)[::-1]
-        assert [n.before(m) for n, m in pairs(editor.graph)] == [True] * (len(editor.graph) - 1)
-
-
-def pairs(graph: Graph) -> Iterator[tuple[Node, Node]]:
-    nodes = list(graph)
-    return zip(nodes[:-1], nodes[1:], strict=True)
+        assert [n.before(m) for n, m in pairwise(editor.graph)] == [True] * (len(editor.graph) - 1)
 
 
 # ---- single edits
@@ -193,11 +189,11 @@ def test_uses_are_ordered_and_follow_the_reads() -> None:
     x = graph.value("x")
     twice = graph.insert(Add(), [x, x], name="twice")
     once = graph.insert(Relu(), [x], name="once")
-    assert x.uses == (Use(graph, 0), Use(twice, 0), Use(twice, 1), Use(once, 0))
+    assert list(x.uses) == [Use(graph, 0), Use(twice, 0), Use(twice, 1), Use(once, 0)]
     assert x.users == [twice, once]
     assert (x.use_count, x.is_output) == (4, True)
     twice.set_input(0, once.output)
-    assert x.uses == (Use(graph, 0), Use(twice, 1), Use(once, 0))
+    assert list(x.uses) == [Use(graph, 0), Use(twice, 1), Use(once, 0)]
     x.replace_uses(once.output, keep=[once])
     assert x.users == [once]
     assert graph.outputs == (once.output,)
@@ -228,9 +224,9 @@ def test_omitted_inputs_are_trimmed_and_kept_between() -> None:
     graph = chain(1)
     x, node = graph.value("x"), graph.node("n0")
     node.set_input(2, x)
-    assert node.inputs == (x, None, x)
+    assert list(node.inputs) == [x, None, x]
     node.set_input(2, None)
-    assert node.inputs == (x,)
+    assert list(node.inputs) == [x]
     assert x.uses == (Use(node, 0),)
 
 
@@ -250,7 +246,6 @@ def test_a_body_sees_what_is_around_it_and_lets_go_of_it() -> None:
     assert owner.captures() == [before, weight]
     assert body.captures() == [before, weight]
     assert body.find("w") is weight
-    assert body.find_own("w") is None
     assert (weight.use_count, before.use_count) == (2, 2)
     graph.set_output(0, before)
     graph.remove(owner)
@@ -294,8 +289,7 @@ def test_a_copy_shares_arrays_and_nothing_else() -> None:
     copied.info.opsets["com.microsoft"] = 1
     copied.set_output(0, copied.value("x"))
     copied.remove(copied.node("if"))
-    assert graph.value("w").data is not None
-    assert graph.value("w").data.sum() == 3
+    np.testing.assert_array_equal(graph.value("w").data, np.ones(3))
     assert (graph.info.metadata, graph.info.opsets) == ({"author": "someone"}, {"": 21})
     verify(graph)
     verify(copied)
@@ -329,7 +323,10 @@ REFUSED: dict[str, tuple[Callable[[Graph], object], str]] = {
     "two neighbours": (_two_neighbours, "cannot insert Relu: give one neighbour"),
     "a removed neighbour": (_removed_neighbour, "Relu 'n1' is not a node of graph 'main': it was removed"),
     "removing twice": (_removed_twice, "Relu 'n2' is not a node of graph 'main': it was removed"),
-    "removing what is read": (lambda g: g.remove(g.node("n0")), "Relu 'n0' cannot be removed: 'n0' is read by Relu 'n1'"),
+    "removing what is read": (
+        lambda g: g.remove(g.node("n0")),
+        "Relu 'n0' cannot be removed: 'n0' is read by Relu 'n1'",
+    ),
     "removing another's": (lambda g: Graph().remove(g.node("n0")), "is not a node of graph"),
     "moving another's": (lambda g: g.move(chain().node("n0"), before=g.node("n0")), "is not a node of graph"),
     "replacing by too few": (lambda g: g.replace(g.node("n0"), []), "has 1 outputs and cannot be replaced by 0"),
@@ -388,7 +385,7 @@ def test_insertions_at_one_place_move_few_others(monkeypatch: pytest.MonkeyPatch
     assert len(moves) > 10
     assert sum(moves) / 4_000 <= 2 * np.log2(20_000)
     nodes = list(graph)
-    assert all(a.position < b.position for a, b in zip(nodes[:-1], nodes[1:], strict=True))
+    assert all(a.position < b.position for a, b in pairwise(nodes))
 
 
 def test_edits_at_the_ends_never_renumber(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -364,7 +364,7 @@ def small_graph() -> Graph:
 def test_a_failed_write_leaves_the_old_files(tmp_path: Path) -> None:
     (tmp_path / "m.irc").write_text("old")
     (tmp_path / "m.safetensors").mkdir()  # cannot be replaced by a file
-    with pytest.raises(OutputError, match=r"cannot write '.*m\.irc'"):
+    with pytest.raises(OutputError, match=r"m\.safetensors' cannot be written"):
         save_text(small_graph(), tmp_path / "m.irc")
     assert (tmp_path / "m.irc").read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.irc", "m.safetensors"]

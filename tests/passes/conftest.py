@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from irc.analysis.error import relative_error
 from irc.execution import Executable
 from irc.execution.samples import random_sample
 from irc.graph import Graph
 from irc.passes.base import Pass
 from irc.passes.context import Context, plain_context
 from irc.passes.eliminate_dead import EliminateDead
-from irc.passes.numerics import noise, relative_error
+from irc.passes.numerics import noise
 from irc.text import parse_graph, print_graph
 from irc.verify import verify
 

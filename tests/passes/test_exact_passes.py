@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from irc.analysis.error import relative_error
 from irc.execution import Executable
 from irc.graph import Graph, Value
 from irc.op import Op
@@ -31,7 +32,6 @@ from irc.passes.eliminate_dead import EliminateDead
 from irc.passes.fold_batch_norm import FoldBatchNorm
 from irc.passes.fold_constants import FoldConstants
 from irc.passes.fold_pad import FoldPad
-from irc.passes.numerics import relative_error
 from irc.passes.simplify import Simplify
 from irc.text import print_graph
 from irc.types import tensor

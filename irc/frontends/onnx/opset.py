@@ -36,8 +36,9 @@ def raise_opset(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
 def _raised(model: ModelProto, opset: int) -> ModelProto:
     if model.functions:
         raise _CannotRaiseError("it has functions, which onnx's version converter does not raise")
+    read = _names_read(model.graph)
     for node in all_nodes(model.graph.node):
-        _check_convertible(node, opset)
+        _check_convertible(node, opset, read)
     nearest = _nearest_modes(model.graph) if opset < 11 else {}
     try:
         raised = onnx.version_converter.convert_version(model, OLDEST)
@@ -62,7 +63,18 @@ def all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
                 yield from all_nodes(body.node)
 
 
-def _check_convertible(node: NodeProto, opset: int) -> None:
+def _names_read(graph: GraphProto) -> set[str]:
+    """The names that nodes read, or that the graph or a body gives out."""
+    read = {v.name for v in graph.output}
+    for node in graph.node:
+        read.update(node.input)
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                read |= _names_read(attribute.g)
+    return read - {""}
+
+
+def _check_convertible(node: NodeProto, opset: int, read: set[str]) -> None:
     """Refuse what the converter takes over unchanged although its meaning has changed."""
     if node.domain not in ("", "ai.onnx"):
         return
@@ -72,7 +84,7 @@ def _check_convertible(node: NodeProto, opset: int) -> None:
         raise _CannotRaiseError(
             "Hardmax flattened its input before opset 13, which onnx's version converter overlooks"
         )
-    if node.op_type == "Dropout" and opset < 12 and len(node.output) > 1 and node.output[1]:
+    if node.op_type == "Dropout" and opset < 12 and read.intersection(node.output[1:]):
         raise _CannotRaiseError(
             "Dropout's mask meant something else before opset 12, which onnx's version converter overlooks"
         )

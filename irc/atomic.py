@@ -1,0 +1,53 @@
+"""Files that are whole or not there: written under temporary names, which give way to their own in one step each."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from irc.errors import OutputError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name when it is complete; on an error or an interrupt nothing appears."""
+    with atomic_files(path) as (file,):
+        yield file
+
+
+@contextmanager
+def atomic_files(*paths: Path) -> Iterator[list[IO[bytes]]]:
+    """Files that appear under their names, one right after the other, when all of them are complete."""
+    files: list[IO[bytes]] = []  # each knows its `name`, for libraries that want one
+    names: list[str] = []
+    try:
+        for path in paths:
+            file = tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False)  # noqa: SIM115
+            files.append(file)
+            names.append(file.name)
+        yield files
+        for file in files:
+            file.flush()
+            os.fsync(file.fileno())
+        for name in names:
+            Path(name).chmod(0o666 & ~_umask())
+        for path, name in zip(paths, names, strict=True):
+            Path(name).replace(path)
+    except OSError as error:
+        raise OutputError(f"'{path}' cannot be written: {error.strerror}; choose another output path") from None
+    finally:
+        for file in files:
+            with suppress(OSError):  # a full disk says so again
+                file.close()
+        for name in names:
+            Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

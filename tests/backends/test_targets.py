@@ -1,0 +1,124 @@
+"""Targets are data: found by name, and able to say what they cannot run before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import onnx
+import pytest
+
+import irc
+from irc.backends import registry
+from irc.backends.registry import all_targets, find_target
+from irc.errors import OptionError
+from irc.graph import Graph
+from irc.op import Op, QuantKind
+from irc.ops.onnx_op import OnnxOp
+from irc.target import IntegerFormat, Target
+from irc.types import tensor
+
+GraphMaker = Callable[..., Graph]
+
+
+def graph_of(op: Op) -> Graph:
+    graph = Graph()
+    x = graph.add_input("x", tensor("f32", 2, 3))
+    graph.add_output(graph.insert(op, [x], name="node", types=[tensor("f32", 2, 3)]).output, "y")
+    return graph
+
+
+def test_the_five_of_onnx() -> None:
+    assert list(all_targets())[:5] == ["onnx", "onnx:arm", "onnx:tensorrt", "onnx:openvino", "onnx:qnn"]
+    for name, target in all_targets().items():
+        assert target.name == name
+        known = {n for (domain, n), cls in Op.registry.items() if not domain}
+        assert target.policy.integer_ops <= known  # no misspelt operator
+
+
+def test_every_integer_operator_has_a_role() -> None:
+    """An operator that is FLOAT on its class would never be quantized, whatever the target's table says."""
+    for target in all_targets().values():
+        for name in target.policy.integer_ops:
+            cls = Op.registry["", name]
+            example = next(iter(cls.examples()))
+            assert example.op.quant.kind is not QuantKind.FLOAT, (target.name, name)
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnx:arm", "onnx:tensorrt", "onnx:openvino", "onnx:qnn"])
+def test_missing(name: str, net: GraphMaker, net_names: tuple[str, ...]) -> None:
+    target = find_target(name)
+    for each in net_names:
+        assert target.missing(net(each)) == []
+    assert target.missing(graph_of(OnnxOp("com.microsoft", "FastGelu", 1))) == []
+    assert target.missing(graph_of(OnnxOp("ai.onnx.ml", "Normalizer", 1))) == []
+    for op in (OnnxOp("my.domain", "Mystery", 1), OnnxOp("", "Mystery", 21)):
+        graph = graph_of(op)
+        assert target.missing(graph) == [graph.node("node")]
+
+
+def test_a_models_own_functions_are_not_missing() -> None:
+    function = onnx.helper.make_function("my.domain", "Mystery", ["a"], ["b"], [], [onnx.helper.make_opsetid("", 21)])
+    graph = graph_of(OnnxOp("my.domain", "Mystery", 1))
+    graph.info.functions = (function.SerializeToString(),)
+    assert find_target("onnx").missing(graph) == []
+
+
+def test_a_target_that_says_nothing_takes_everything() -> None:
+    assert Target("t", "onnx", "").missing(graph_of(OnnxOp("my.domain", "Mystery", 1))) == []
+    only = Target("t", "onnx", "", takes=lambda op: op.name == "Relu")
+    assert [n.name for n in only.missing(graph_of(OnnxOp("my.domain", "Mystery", 1)))] == ["node"]
+
+
+def test_what_is_missing_is_noted_and_not_refused() -> None:
+    graph = graph_of(OnnxOp("my.domain", "Mystery", 1))
+    graph.info.opsets["my.domain"] = 1
+    artifact = irc.compile(graph, passes=[])
+    assert "my.domain.Mystery 'node' is not defined by ONNX or onnxruntime" in str(artifact.report)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("onnx:amr", "there is no target 'onnx:amr'; did you mean 'onnx:arm'?"),
+        ("xyz", "there is no target 'xyz'; there are onnx, onnx:arm, "),
+    ],
+)
+def test_an_unknown_target(name: str, said: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        find_target(name)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("no_such_module:T", "cannot be loaded"), ("json:dumps", "is not an irc.target.Target")]
+)
+def test_a_bad_entry_point(value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = [EntryPoint("thing", value, "irc.targets")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: found)
+    all_targets.cache_clear()
+    try:
+        with pytest.raises(OptionError, match=said):
+            all_targets()
+    finally:
+        all_targets.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("format", "codes"),
+    [
+        (IntegerFormat(), (-127, 127)),
+        (IntegerFormat(symmetric=False), (-128, 127)),
+        (IntegerFormat(signed=False, symmetric=False), (0, 255)),
+        (IntegerFormat(bits=4), (-7, 7)),
+        (IntegerFormat(bits=16, signed=False), (0, 65535)),
+    ],
+)
+def test_codes_of_a_format(format: IntegerFormat, codes: tuple[int, int]) -> None:
+    assert (format.qmin, format.qmax) == codes
+
+
+def test_a_kind_that_no_backend_writes(net: GraphMaker) -> None:
+    with pytest.raises(OptionError, match="of kind 'fpga', which no backend writes"):
+        irc.compile(net("residual"), passes=[], target=Target("mine", "fpga", ""))
