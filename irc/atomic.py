@@ -26,9 +26,9 @@ def atomic_files(*paths: Path) -> Iterator[list[IO[bytes]]]:
     names: list[str] = []
     try:
         for path in paths:
-            file = tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False)  # noqa: SIM115
-            files.append(file)
-            names.append(file.name)
+            made = tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False)  # noqa: SIM115
+            files.append(made.file)
+            names.append(made.name)
         yield files
         for file in files:
             file.flush()

@@ -26,5 +26,8 @@ class ModelInfo:
     metadata: dict[str, str] = field(default_factory=dict)
     doc: str = ""
     producer: str = ""
+    producer_version: str = ""
+    domain: str = ""  # whose model it is, as a reversed domain name
+    model_version: int = 0
     functions: tuple[bytes, ...] = ()  # serialized FunctionProto, called by OnnxOps
     notes: tuple[str, ...] = ()  # what the front end has to say to the user

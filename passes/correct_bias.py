@@ -7,14 +7,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from irc.execution import Executable
 from irc.execution.convert import to_torch
-from irc.graph import Graph, Node, Value
-from irc.op import Op, QuantKind
-from irc.ops.fake_quant import FakeQuant
+from irc.graph import Graph, Node
+from irc.op import Op
 from irc.passes.base import LOSSY, Pass
-from irc.passes.calibrate import scale_of_range, set_scale
 from irc.passes.context import Context
+from irc.passes.quantized_contractions import (
+    bias_refusal,
+    data_source,
+    quantized_weight,
+    shift_bias,
+    stream_inputs,
+    without_fake_quant,
+)
 from irc.types import Array
 
 
@@ -61,19 +66,7 @@ class CorrectBias(Pass):
         sites = [s for node in graph.walk() if (s := _site(node, context)) is not None]
         if not sites:
             return
-        plain = without_fake_quant(graph)
-        readers: dict[str, list[_Site]] = {}
-        for site in sites:
-            readers.setdefault(site.data, []).append(site)
-        watched = {v: readers[v.name] for g in plain.graphs() for v in g.values if v.name in readers}
-
-        def note(value: Value, x: torch.Tensor) -> None:
-            for site in watched[value]:
-                site.add(x)
-
-        run = Executable(plain)
-        for sample in context.samples("correct-bias"):
-            run.observe(sample, watched.keys(), note)
+        stream_inputs(sites, without_fake_quant(graph), context, "correct-bias")
         for site in sites:
             if not site.count:
                 context.decline(site.node, "no calibration sample reached it")
@@ -86,120 +79,15 @@ def channel_axis(op: Op) -> int:
     return 1 if op.name in ("Conv", "ConvTranspose", "Gemm") else -1
 
 
-def without_fake_quant(graph: Graph) -> Graph:
-    """A copy of the graph in which every FakeQuant is gone; values keep their names."""
-    plain = graph.copy()
-    for node in list(plain.walk()):
-        if isinstance(node.op, FakeQuant):
-            source = node.input(0)
-            assert source is not None
-            node.graph.replace(node, [source])
-    return plain
-
-
 def _site(node: Node, context: Context) -> _Site | None:
-    quant = node.op.quant
-    if quant.kind is not QuantKind.CONTRACTION or quant.weight is None:
+    fake = quantized_weight(node)
+    if fake is None:
         return None
-    weight, data = node.input(quant.weight), node.input(quant.data[0])
-    fake = weight.producer if weight is not None else None
-    if fake is None or not isinstance(fake.op, FakeQuant) or data is None:
+    if (reason := bias_refusal(node)) is not None:
+        context.decline(node, reason)
         return None
-    original, scale = fake.constant(0), fake.constant(1)
-    if original is None or scale is None:
-        return None
-    bias = node.input(quant.bias) if quant.bias is not None else None
-    if bias is not None and bias.data is None:
-        context.decline(node, "its bias is not a constant")
-        return None
-    if quant.bias is None and _added_constant(node) is None:
-        context.decline(node, "the operator has no bias, and no constant is added behind it")
-        return None
-    w = to_torch(original, copy=True)
-    zero_point = fake.constant(2)
-    error = fake.op.run(w, to_torch(scale), None if zero_point is None else to_torch(zero_point)) - w
+    weight, *parameters = (to_torch(array) for i in range(3) if (array := fake.constant(i)) is not None)
+    error = fake.op.run(weight, *parameters) - weight
     if not bool(error.any()):
         return None  # the weight lies on its grid already, as optimize-rounding leaves it
-    return _Site(node, data_source(data).name, error)
-
-
-def data_source(value: Value) -> Value:
-    """The value before the FakeQuants that stand in front of it."""
-    while value.producer is not None and isinstance(value.producer.op, FakeQuant):
-        source = value.producer.input(0)
-        assert source is not None
-        value = source
-    return value
-
-
-def can_shift_bias(node: Node) -> bool:
-    """Whether `shift_bias` has a constant to change, or the operator a place for one."""
-    index = node.op.quant.bias
-    if index is None:
-        return _added_constant(node) is not None
-    bias = node.input(index)
-    return bias is None or bias.data is not None
-
-
-def _added_constant(node: Node) -> tuple[Node, int] | None:
-    """The Add behind a contraction that has no bias input, and which of its inputs is the constant added."""
-    readers = node.output.users
-    if len(readers) == 1 and isinstance(readers[0].op, FakeQuant):
-        readers = readers[0].output.users
-    if len(readers) != 1 or readers[0].op.name != "Add":
-        return None
-    for index in (0, 1):
-        value = readers[0].input(index)
-        if value is not None and value.producer is not None and isinstance(value.producer.op, FakeQuant):
-            value = value.producer.input(0)
-        if value is not None and value.data is not None and value.data.shape[-1:] in ((), (value.data.size,)):
-            return readers[0], index
-    return None
-
-
-def shift_bias(node: Node, shift: Array) -> None:
-    """Add `shift`, one number per output channel, to the node's bias."""
-    index = node.op.quant.bias
-    if index is None:
-        found = _added_constant(node)
-        assert found is not None
-        adder, place = found
-        value = adder.input(place)
-        assert value is not None
-        fake = value.producer
-        if fake is None:
-            _replace_constant(adder, place, value, shift)
-            return
-        source = fake.input(0)
-        assert source is not None
-        _replace_constant(fake, 0, source, shift)
-        _recalibrate(fake)
-        return
-    bias = node.input(index)
-    if bias is None:
-        made = node.graph.add_constant(shift.astype(np.float32), f"{node.name}.bias")
-        node.set_input(index, made)
-    else:
-        _replace_constant(node, index, bias, shift)
-
-
-def _recalibrate(fake: Node) -> None:
-    """Fit the scale of a quantized constant to its new numbers."""
-    data, old, op = fake.constant(0), fake.constant(2), fake.op
-    assert isinstance(op, FakeQuant)
-    assert data is not None
-    fake.infer()
-    if fake.constant(1) is not None:
-        symmetric = op.qmin < 0 and (old is None or not old.any())
-        scale, zero_point = scale_of_range(float(data.min()), float(data.max()), op, symmetric=symmetric)
-        set_scale(fake, np.float32(scale), np.int32(zero_point))
-
-
-def _replace_constant(node: Node, index: int, value: Value, shift: Array) -> None:
-    """Give input `index` the constant moved by `shift`; others who read the constant keep it as it was."""
-    assert value.data is not None
-    moved = (value.data + shift).astype(value.data.dtype)
-    if len(value.uses) == 1:
-        value.data = moved
-        return
-    node.set_input(index, node.graph.add_constant(moved, value.name))
+    return _Site(node, data_source(node).name, error)

@@ -74,13 +74,13 @@ def _padding_of(node: Node) -> _Padding | Declined:
         return Declined(f"it pads in mode '{op.mode}', not with a constant")
     if type is None or type.rank is None or type.rank < 3:
         return Declined("its input is not known to have spatial axes")
-    pads = node.constant(1)
-    if pads is None or (node.input(3) is not None and node.constant(3) is None):
+    pads, given = node.constant(1), node.constant(3)
+    if pads is None or (node.input(3) is not None and given is None):
         return Declined("how much it pads is not a constant")
     value = 0.0 if node.input(2) is None else scalar_of(node.constant(2))
     if value is None:
         return Declined("what it pads with is not a constant")
-    axes = range(type.rank) if node.input(3) is None else [int(a) % type.rank for a in node.constant(3) or ()]
+    axes = range(type.rank) if given is None else [int(a) % type.rank for a in given]
     begin, end = [0] * type.rank, [0] * type.rank
     for axis, low, high in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         begin[axis], end[axis] = int(low), int(high)

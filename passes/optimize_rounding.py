@@ -11,14 +11,20 @@ from irc.analysis.contraction import has_rows, patches, rows_of_weight, weight_o
 from irc.analysis.gptq import round_rows
 from irc.analysis.saturation import LARGEST_PAIRED, in_pairs
 from irc.errors import OptionError
-from irc.execution import Executable
 from irc.execution.convert import to_torch
-from irc.graph import Graph, Node, Value
-from irc.op import QuantKind
+from irc.graph import Graph, Node
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.base import LOSSY, Pass, option
 from irc.passes.context import Context
-from irc.passes.correct_bias import can_shift_bias, data_source, shift_bias, without_fake_quant
+from irc.passes.edit import set_constant
+from irc.passes.quantized_contractions import (
+    bias_refusal,
+    data_source,
+    quantized_weight,
+    shift_bias,
+    stream_inputs,
+    without_fake_quant,
+)
 from irc.types import Array
 
 _BUDGET = 256 << 20  # bytes of second moments held at once; more sites than fit take another stream over the samples
@@ -80,7 +86,7 @@ class OptimizeRounding(Pass):
         sites = [s for node in graph.walk() if (s := _site(node, context)) is not None]
         plain = without_fake_quant(graph)
         for batch in _batches(sites):
-            _collect(batch, plain, context)
+            stream_inputs(batch, plain, context, "optimize-rounding")
             for site in context.progress(batch, "optimize-rounding", len(batch)):
                 self._round(site, context)
                 site.moment = None
@@ -106,30 +112,23 @@ class OptimizeRounding(Pass):
         rounded = (codes * steps.double()).to(site.rows.dtype)
         lost = (rounded - site.rows).double() @ (site.mean / site.count)[:, :, None]
         made = weight_of_rows(site.node, rounded, site.weight.shape).contiguous().numpy()
-        name = site.fake.inputs[0].name if site.fake.inputs[0] is not None else "weight"
-        site.fake.set_input(0, site.fake.graph.add_constant(made, name))
-        if can_shift_bias(site.node):
+        set_constant(site.fake, 0, made, "weight")
+        if bias_refusal(site.node) is None:
             shift_bias(site.node, -lost.reshape(-1).numpy())
 
 
 def _site(node: Node, context: Context) -> _Site | None:
-    quant = node.op.quant
-    if quant.kind is not QuantKind.CONTRACTION or quant.weight is None:
+    fake = quantized_weight(node)
+    weight = fake.constant(0) if fake is not None else None
+    if fake is None or weight is None:
         return None
-    weight, data = node.input(quant.weight), node.input(quant.data[0])
-    fake = weight.producer if weight is not None else None
-    if fake is None or not isinstance(fake.op, FakeQuant) or data is None or fake.constant(1) is None:
-        return None
-    array = fake.constant(0)
-    if array is None:
-        return None
-    if len(fake.output.uses) > 1:
+    if fake.output.use_count > 1:
         context.decline(node, "its quantized weight is shared; one rounding cannot be the best for several layers")
         return None
-    if not has_rows(node, array):
+    if not has_rows(node, weight):
         context.decline(node, "it is no Conv over one or two axes, Gemm or MatMul of a matrix")
         return None
-    return _Site(node, fake, array, data_source(data).name)
+    return _Site(node, fake, weight, data_source(node).name)
 
 
 def _batches(sites: list[_Site]) -> Iterator[list[_Site]]:
@@ -142,19 +141,3 @@ def _batches(sites: list[_Site]) -> Iterator[list[_Site]]:
         batch.append(site)
     if batch:
         yield batch
-
-
-def _collect(sites: list[_Site], plain: Graph, context: Context) -> None:
-    """Stream the samples through the float graph, noting the moments of what the sites multiply."""
-    readers: dict[str, list[_Site]] = {}
-    for site in sites:
-        readers.setdefault(site.data, []).append(site)
-    watched = {v: readers[v.name] for g in plain.graphs() for v in g.values if v.name in readers}
-
-    def note(value: Value, x: torch.Tensor) -> None:
-        for site in watched[value]:
-            site.add(x)
-
-    run = Executable(plain)
-    for sample in context.samples("optimize-rounding"):
-        run.observe(sample, watched.keys(), note)

@@ -1,4 +1,4 @@
-"""Graph to the graph that the ONNX file holds: FakeQuants as Q/DQ, the opset that was asked for, onnx's checker passed."""
+"""Graph to the graph that the ONNX file holds: FakeQuants as Q/DQ, at the opset that was asked for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def lower(graph: Graph, target: Target, opset: int | None = None) -> Graph:
     if quantized and wanted in range(7, _QDQ_OPSET):
         raise OptionError(f"opset {wanted} has no quantization per channel; give an opset of at least {_QDQ_OPSET}")
     if wanted in range(_QDQ_OPSET, _NARROW_OPSET) and (dtype := _late_dtype(lowered)) is not None:
-        raise OptionError(f"opset {wanted} has no quantization to {dtype.numpy.name}; give an opset of at least {_NARROW_OPSET}")
+        name = dtype.numpy.name
+        raise OptionError(f"opset {wanted} has no quantization to {name}; give an opset of at least {_NARROW_OPSET}")
     return lowered if wanted == have else at_opset(lowered, wanted)
 
 

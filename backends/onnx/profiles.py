@@ -19,9 +19,8 @@ _U8 = IntegerFormat(bits=8, signed=False, symmetric=False)
 _S8 = IntegerFormat(bits=8, signed=True, symmetric=True)
 _S8_ASYMMETRIC = IntegerFormat(bits=8, signed=True, symmetric=False)
 
-_MOVEMENT = frozenset(
-    ["DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"]
-)
+_MOVEMENT = frozenset({"DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Split"})
+_MOVEMENT |= {"Squeeze", "Tile", "Transpose", "Unsqueeze"}
 _ACTIVATIONS = frozenset({"Relu", "Clip"})
 
 # onnxruntime 1.32, CPU: Pad, Sub, Div, linear Resize, ReduceMean, HardSwish, Gelu and LayerNormalization stay float;
@@ -32,14 +31,13 @@ _ONNXRUNTIME = (
     | frozenset(["Add", "AveragePool", "Concat", "Conv", "Gemm", "GlobalAveragePool", "LeakyRelu", "MatMul", "Mul"])
     | frozenset(["ReduceMax", "ReduceMin", "Resize", "Sigmoid"])
 )
-_TENSORRT = _MOVEMENT | _ACTIVATIONS | frozenset(["Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul"])
-_OPENVINO = (
+_TENSORRT = (
     _MOVEMENT
     | _ACTIVATIONS
-    | frozenset(["Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "Mul", "ReduceMax", "Resize"])
+    | frozenset(["Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul"])
 )
+_OPENVINO = _TENSORRT | frozenset(["Mul", "ReduceMax", "Resize"])
 _QNN = _OPENVINO | frozenset(["HardSwish", "Pad", "Sigmoid", "Softmax", "SpaceToDepth", "Sub", "Div", "Tanh"])
-
 
 
 def has_schema(op: Op) -> bool:

@@ -17,7 +17,7 @@ from irc.types import AnyDType, Array
 Held = Any  # torch.Tensor, or a numpy array or a list for what torch cannot hold
 
 # types that torch has and numpy knows through ml_dtypes only: carried over by their bits
-_BITS = {8: (np.uint8, torch.uint8), 16: (np.int16, torch.int16)}
+_BITS: dict[int, tuple[type[np.generic], torch.dtype]] = {8: (np.uint8, torch.uint8), 16: (np.int16, torch.int16)}
 _BY_BITS: dict[torch.dtype, tuple[AnyDType, type[np.generic], torch.dtype]] = {
     torch_type: (dtype.numpy, *_BITS[dtype.bits]) for dtype, torch_type in TORCH_DTYPES.items() if dtype.numpy.num >= 256
 }

@@ -137,11 +137,12 @@ def attribute_protos(op: Op) -> list[AttributeProto]:
         required = field.default is MISSING
         if value is None or (value == field.default and not required):
             continue
-        if field.name in _float_fields(type(op)):
+        takes_floats = field.name in _float_fields(type(op))  # type: ignore[arg-type]  # mypy takes the class for an op
+        if takes_floats:
             value = tuple(map(float, value)) if isinstance(value, tuple) else float(value)
         kind = None
         if value == ():
-            kind = AttributeProto.FLOATS if field.name in _float_fields(type(op)) else AttributeProto.INTS
+            kind = AttributeProto.FLOATS if takes_floats else AttributeProto.INTS
         protos.append(onnx.helper.make_attribute(field.name, value, attr_type=kind))
     return protos
 

@@ -30,7 +30,14 @@ def model_proto(graph: Graph, tensor: TensorWriter = tensor_of_array) -> ModelPr
     tensor : makes the TensorProto of a constant of the root graph; for a writer that puts data elsewhere
     """
     info = graph.info
-    model = ModelProto(ir_version=info.ir_version, producer_name=info.producer, doc_string=info.doc)
+    model = ModelProto(
+        ir_version=info.ir_version,
+        producer_name=info.producer,
+        producer_version=info.producer_version,
+        domain=info.domain,
+        model_version=info.model_version,
+        doc_string=info.doc,
+    )
     for domain, version in sorted(info.opsets.items()):
         model.opset_import.add(domain=domain, version=version)
     for key, text in info.metadata.items():

@@ -1,8 +1,9 @@
 """Text into a graph, by recursive descent.
 
     Graph     ::= graph Name ( Header ) { Statement* return [Read [as String], ...] }
-    Header    ::= [opset = Int | {Name = Int, ...}], [ir_version = Int], [producer | doc = String],
-                  [metadata = {String = String, ...}], [functions | notes = [String, ...]]
+    Header    ::= [opset = Int | {Name = Int, ...}], [ir_version | model_version = Int],
+                  [producer | producer_version | domain | doc = String], [metadata = {String = String, ...}],
+                  [functions | notes = [String, ...]]
     Statement ::= input Typed [default Data] | weight Typed [= Literal] | Node
     Node      ::= (Typed, ... | ()) = Op [: opset] ( [Read | _, ...] ) [{Entry, ...}] [Place]
     Place     ::= [@ Name] [from String] [by Name, ...]
@@ -78,7 +79,10 @@ class _Parser(Cursor):
         readers: dict[str, Callable[[], Any]] = {
             "opset": self.opsets,
             "ir_version": lambda: self.integer("a version"),
+            "model_version": lambda: self.integer("a version"),
             "producer": self.string,
+            "producer_version": self.string,
+            "domain": self.string,
             "doc": self.string,
             "metadata": lambda: self.table(self.string),
             "functions": lambda: tuple(self.bracketed(self.function)),

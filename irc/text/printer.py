@@ -39,10 +39,11 @@ def _header(info: ModelInfo) -> str:
     fields = ["opset = " + _opsets(info.opsets)]
     if info.ir_version != _DEFAULTS.ir_version:
         fields.append(f"ir_version = {info.ir_version}")
-    if info.producer:
-        fields.append(f"producer = {quoted(info.producer)}")
-    if info.doc:
-        fields.append(f"doc = {quoted(info.doc)}")
+    if info.model_version:
+        fields.append(f"model_version = {info.model_version}")
+    for name in ("producer", "producer_version", "domain", "doc"):
+        if text := getattr(info, name):
+            fields.append(f"{name} = {quoted(text)}")
     if info.metadata:
         fields.append("metadata = {" + ", ".join(f"{quoted(k)} = {quoted(v)}" for k, v in info.metadata.items()) + "}")
     if info.functions:

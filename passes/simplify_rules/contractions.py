@@ -3,7 +3,7 @@
     Add(MatMul(x, W), b)                      =  Gemm(x, W, b)                      (x and W matrices, b a constant)
     Add(Gemm(x, W), b)                        =  Gemm(x, W, b)
     Add(Conv(x, W), b)                        =  Conv(x, W, b)                      (b a constant, one number a channel)
-    ReduceMean[all spatial axes](x)           =  GlobalAveragePool(x)               (with the axes kept)
+    ReduceMean[all spatial axes](x)           =  GlobalAveragePool(x)               (with the axes kept; not in float64)
 
 A product takes the sum in only if nothing else reads the product.
 """
@@ -21,7 +21,9 @@ from irc.ops.reduce import ReduceMean
 from irc.passes.base import Outcome
 from irc.passes.edit import per_channel, substitute
 from irc.passes.simplify_rules.rule import Table
-from irc.types import Array, TensorType
+from irc.types import Array, DType
+
+_POOLED = (DType.F16, DType.F32)  # onnxruntime has no GlobalAveragePool of float64, where it has a ReduceMean
 
 
 def _add(node: Node) -> Outcome:
@@ -72,7 +74,7 @@ def _reduce_mean(node: Node) -> Outcome:
     op, type = node.op, node.inputs[0].tensor_type if node.inputs[0] is not None else None
     assert isinstance(op, ReduceMean)
     axes = node.constant(1)
-    if axes is None or not op.keepdims or not isinstance(type, TensorType) or not type.dtype.is_float:
+    if axes is None or not op.keepdims or type is None or type.dtype not in _POOLED:
         return None
     rank = type.rank
     if rank is None or rank < 3 or sorted(int(a) % rank for a in axes) != list(range(2, rank)):

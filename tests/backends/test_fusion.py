@@ -1,4 +1,4 @@
-"""The fusion report says what onnxruntime really runs as integer, and the true reason for each node that it does not."""
+"""The fusion report says what onnxruntime really runs as integer, and why it does not run the rest so."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_all_is_integer(
 ) -> None:
     graph = net(name)
     artifact = irc.compile(graph, "quantize", calibration=typical(graph))
-    report: FusionReport = artifact.fusion  # type: ignore[attr-defined]
+    report: FusionReport = artifact.fusion
     assert report.summary().startswith(f"{summary} run as integer in onnxruntime; ")
     assert report.refused() == []
     if inside is not None:
@@ -45,7 +45,7 @@ def test_all_is_integer(
 
 def test_attention_runs_its_products_as_integer(net: GraphMaker, typical: Any) -> None:
     graph = net("attention")
-    report: FusionReport = irc.compile(graph, "quantize", calibration=typical(graph)).fusion  # type: ignore[attr-defined]
+    report: FusionReport = irc.compile(graph, "quantize", calibration=typical(graph)).fusion
     assert report.counts()["MatMul"] == (5, 5)
     assert [(n.name, n.op) for n in report.refused()] == [("add", "Add")]
 
@@ -90,7 +90,7 @@ class Model:
         return "w"
 
     def report(self, path: Path) -> FusionReport:
-        shape = ["N", 4, 8, 8]
+        shape: list[str | int | None] = ["N", 4, 8, 8]
         graph = helper.make_graph(
             self.nodes,
             "g",
@@ -166,6 +166,6 @@ def test_a_file_that_onnxruntime_refuses(tmp_path: Path) -> None:
 
 
 def test_a_model_without_anything_to_quantize(net: GraphMaker) -> None:
-    float_report: FusionReport = irc.compile(net("residual"), passes=[]).fusion  # type: ignore[attr-defined]
+    float_report: FusionReport = irc.compile(net("residual"), passes=[]).fusion
     assert float_report.counts() == {"Conv": (0, 2), "Add": (0, 1)}
     assert {n.reason for n in float_report.refused() if n.op == "Conv"} >= {"input 0 ('x') is not quantized"}

@@ -24,7 +24,9 @@ RUNNABLE = 25  # the newest that every onnxruntime this project allows can run
 
 @pytest.mark.parametrize("opset", range(13, NEWEST + 1))
 @pytest.mark.parametrize("name", ["residual", "concat", "depthwise"])
-def test_every_opset_from_13(name: str, opset: int, net: GraphMaker, typical: Any, tmp_path: Path, in_onnxruntime: Any) -> None:
+def test_every_opset_from_13(
+    name: str, opset: int, net: GraphMaker, typical: Any, tmp_path: Path, in_onnxruntime: Any
+) -> None:
     graph = net(name)
     samples = typical(graph)
     path, own = tmp_path / "m.onnx", tmp_path / "own.onnx"
@@ -58,8 +60,9 @@ def test_an_opset_that_does_not_exist(opset: int, net: GraphMaker) -> None:
 def test_widths_that_an_old_opset_does_not_have(bits: int, name: str, net: GraphMaker, typical: Any) -> None:
     policy = replace(find_target("onnx").policy, weight=IntegerFormat(bits=bits))
     graph = net("residual")
+    target = Target("custom", "onnx", "", policy)
     with pytest.raises(OptionError, match=f"opset 19.*{name}.*21"):
-        irc.compile(graph, "quantize", calibration=typical(graph), target=Target("custom", "onnx", "", policy), opset=19)
+        irc.compile(graph, "quantize", calibration=typical(graph), target=target, opset=19)
 
 
 def test_an_operator_that_an_old_opset_does_not_have(net: GraphMaker, typical: Any) -> None:

@@ -57,7 +57,7 @@ def step_of(value: Value) -> float:
 
 
 def steps_between(artifact: Any, path: Path, samples: list[dict[str, Array]], run: Any) -> float:
-    """The largest difference between torch on the graph and onnxruntime on the file, in steps of each output's scale."""
+    """The largest difference between torch on the graph and onnxruntime on the file, in steps of the output's scale."""
     worst = 0.0
     executable = Executable(artifact.graph)
     for sample in samples:
@@ -260,7 +260,7 @@ def test_the_narrowest_type_that_holds_the_codes(qmin: int, qmax: int, dtype: An
 
 def test_codes_round_half_to_even_and_clamp() -> None:
     x = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 300, -300], np.float32)
-    codes = quantize_array(x, np.float32(1), np.int32(0), FakeQuant(qmin=-127))
+    codes = quantize_array(x, np.array(1.0), np.array(0), FakeQuant(qmin=-127))
     assert codes.tolist() == [0, 2, 2, 0, -2, 127, -127]
     rows = quantize_array(np.ones((2, 3), np.float32), np.array([0.5, 0.25]), np.zeros(2), FakeQuant(axis=0))
     assert rows.tolist() == [[2, 2, 2], [4, 4, 4]]

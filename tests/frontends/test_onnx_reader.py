@@ -286,11 +286,13 @@ def test_a_contrib_operator_runs() -> None:
 @pytest.mark.parametrize("opset", [17, 21])
 def test_metadata_documentation_and_producer_are_kept(opset: int) -> None:
     original = model([node("Relu", "x")], opsets={"": opset}, ir_version=8, doc_string="what it is", producer_name="me")
+    original.producer_version, original.domain, original.model_version = "2.1", "org.example", 7
     helper.set_model_props(original, {"author": "ä", "license": "none"})
     graph, ours = kept(original)
     assert graph.info.metadata == {"author": "ä", "license": "none"}
     assert {p.key: p.value for p in ours.metadata_props} == {"author": "ä", "license": "none"}
-    assert (ours.doc_string, ours.producer_name) == ("what it is", "me")
+    assert (ours.doc_string, ours.producer_name, ours.producer_version) == ("what it is", "me", "2.1")
+    assert (ours.domain, ours.model_version) == ("org.example", 7)
 
 
 @pytest.mark.parametrize("opset", [17, 21])

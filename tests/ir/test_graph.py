@@ -364,8 +364,9 @@ def test_a_body_cannot_be_copied_alone_nor_inlined_elsewhere() -> None:
 # ---- time
 
 
-def test_insertions_at_one_place_move_few_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """20,000 nodes before the same one: by Dietz and Sleator's bound each renumbers O(log n) nodes on average."""
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_insertions_at_one_place_move_few_others(side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20,000 nodes beside the same one: by Dietz and Sleator's bound each renumbers O(log n) nodes on average."""
     moves = []
     spread = irc.order.Order._spread
 
@@ -375,13 +376,14 @@ def test_insertions_at_one_place_move_few_others(monkeypatch: pytest.MonkeyPatch
         moves.append(sum(before[n.name] != n.position for n in self))
 
     graph = chain(2)
-    x, last = graph.value("x"), graph.node("n1")
+    x = graph.value("x")
+    place = {"before": graph.node("n1")} if side == "before" else {"after": graph.node("n0")}
     for index in range(20_000):
         if index in (2_000, 18_000):  # counting takes as long as the graph is
             monkeypatch.setattr(irc.order.Order, "_spread", counted)
         if index in (4_000, 20_000):
             monkeypatch.undo()
-        graph.insert(Relu(), [x], before=last, name=f"m{index}", types=[F32])
+        graph.insert(Relu(), [x], name=f"m{index}", types=[F32], before=place.get("before"), after=place.get("after"))
     assert len(moves) > 10
     assert sum(moves) / 4_000 <= 2 * np.log2(20_000)
     nodes = list(graph)

@@ -107,6 +107,9 @@ def graphs(draw: st.DrawFn) -> Graph:
         metadata=draw(texts),
         doc=draw(st.text()),
         producer=draw(st.text()),
+        producer_version=draw(st.text()),
+        domain=draw(st.text()),
+        model_version=draw(st.integers(-5, 5)),
         functions=draw(st.sampled_from([(), (function.SerializeToString(),)])),
         notes=tuple(draw(st.lists(st.text(), max_size=2))),
     )

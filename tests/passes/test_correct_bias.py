@@ -14,7 +14,8 @@ from irc.graph import Graph, Value
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.calibrate import Calibrate
 from irc.passes.context import Context, plain_context
-from irc.passes.correct_bias import CorrectBias, channel_axis, without_fake_quant
+from irc.passes.correct_bias import CorrectBias, channel_axis
+from irc.passes.quantized_contractions import without_fake_quant
 from irc.passes.insert_fake_quant import InsertFakeQuant
 from irc.text import print_graph
 from irc.types import Array
@@ -134,7 +135,7 @@ def quantized_weights(graph: Graph, samples: list[dict[str, Array]], bits: int =
 def channel_means(graph: Graph, samples: list[dict[str, Array]], axis: int) -> Array:
     (name,) = graph.output_names
     ys = [np.moveaxis(Executable(graph).run_numpy(s)[name].astype(np.float64), axis, 0) for s in samples]
-    return np.mean([y.reshape(len(y), -1).mean(axis=1) for y in ys], axis=0)
+    return np.asarray(np.mean([y.reshape(len(y), -1).mean(axis=1) for y in ys], axis=0))
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -64,7 +64,7 @@ def test_skipped_layers_stay_float_and_the_report_says_so(net: GraphMaker, typic
     graph = net("residual")
     artifact = irc.compile(graph, "quantize{skip=[conv1]}", calibration=typical(graph))
     assert "left Conv 'conv1': it is on the list of layers to leave float" in str(artifact.report)
-    assert artifact.fusion.counts()["Conv"] == (1, 2)  # type: ignore[attr-defined]
+    assert artifact.fusion.counts()["Conv"] == (1, 2)
 
 
 def test_a_model_without_anything_to_quantize_is_left_alone(text_graph: Any) -> None:

@@ -150,6 +150,8 @@ CONTRACTIONS = [
     ("f32[1, 2, 4, 4]", "weight %w: f32[3, 2, 1, 1] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; weight %b: f32[3, 1, 1] = [1.0, 2.0, 3.0]; %p: f32[1, 3, 4, 4] = Conv(%x, %w); %y: f32[1, 3, 4, 4] = Add(%p, %b)", "Conv"),
     ("f32[1, 2, 4, 3]", "weight %w: f32[3, 2, 1, 1] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; weight %b: f32[3] = [1.0, 2.0, 3.0]; %p: f32[1, 3, 4, 3] = Conv(%x, %w); %y: f32[1, 3, 4, 3] = Add(%p, %b)", "Conv Add"),
     ("f32[1, 2, 4, 4]", "weight %a: i64[2] = [-1, 2]; %y: f32[1, 2, 1, 1] = ReduceMean(%x, %a)", "GlobalAveragePool"),
+    ("f16[1, 2, 4, 4]", "weight %a: i64[2] = [2, 3]; %y: f16[1, 2, 1, 1] = ReduceMean(%x, %a)", "GlobalAveragePool"),
+    ("f64[1, 2, 4, 4]", "weight %a: i64[2] = [2, 3]; %y: f64[1, 2, 1, 1] = ReduceMean(%x, %a)", "ReduceMean"),
     ("f32[1, 2, 4, 4]", "weight %a: i64[2] = [2, 3]; %y: f32[1, 2] = ReduceMean(%x, %a) {keepdims = 0}", "ReduceMean"),
     ("f32[1, 2, 4, 4]", "weight %a: i64[2] = [1, 2]; %y: f32[1, 1, 1, 4] = ReduceMean(%x, %a)", "ReduceMean"),
 ]

@@ -83,6 +83,9 @@ def graph_of_slim(slim: ModelProto, arrays: dict[str, Array], folder: Path | Non
         metadata={p.key: p.value for p in slim.metadata_props},
         doc=slim.doc_string,
         producer=slim.producer_name,
+        producer_version=slim.producer_version,
+        domain=slim.domain,
+        model_version=slim.model_version,
         functions=tuple(f.SerializeToString(deterministic=True) for f in slim.functions),
     )
     return GraphReader(opsets, arrays, folder).read(slim.graph, graph)
