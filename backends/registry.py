@@ -20,7 +20,8 @@ def all_targets() -> dict[str, Target]:
         try:
             target = entry.load()
         except Exception as error:  # whatever the package's import raises
-            raise OptionError(f"target '{entry.name}' of entry point '{entry.value}' cannot be loaded: {error}") from error
+            where = f"target '{entry.name}' of entry point '{entry.value}'"
+            raise OptionError(f"{where} cannot be loaded: {error}") from error
         if not isinstance(target, Target):
             raise OptionError(f"entry point '{entry.value}' of group irc.targets is not an irc.target.Target")
         found.setdefault(target.name, target)

@@ -26,9 +26,10 @@ def atomic_files(*paths: Path) -> Iterator[list[IO[bytes]]]:
     names: list[str] = []
     try:
         for path in paths:
-            made = tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False)  # noqa: SIM115
-            files.append(made.file)
-            names.append(made.name)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            names.append(name)
+            os.close(handle)
+            files.append(open(name, "wb"))  # noqa: SIM115  # closed below
         yield files
         for file in files:
             file.flush()

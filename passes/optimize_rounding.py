@@ -69,8 +69,8 @@ class OptimizeRounding(Pass):
     Minimizes `E |(W_q - W) x|^2` layer by layer with GPTQ (Frantar et al. 2022), `x` as it is in the float model, and
     subtracts what is left of the mean, `E[(W_q - W) x]`, from the bias. The weight constants then lie on the grid of
     their FakeQuants, whose scales do not change. Valid for Conv over one or two axes, Gemm and MatMul with constant
-    weights; others are left to `correct-bias`. Lossy, for the better. Streams the samples once for every 256 MiB of second moments
-    (K x K float64 for a layer that sums over K inputs); memory does not grow with the number of samples.
+    weights; others are left to `correct-bias`. Lossy, for the better. Streams the samples once for every 256 MiB of
+    second moments (K x K float64 for a layer that sums over K inputs); memory does not grow with the number of samples.
     """
 
     numerics = LOSSY

@@ -24,9 +24,11 @@ def all_passes() -> dict[str, type[Pass]]:
         try:
             cls = entry.load()
         except Exception as error:  # whatever the package's import raises
-            raise OptionError(f"pass '{entry.name}' of entry point '{entry.value}' cannot be loaded: {error}") from error
+            where = f"pass '{entry.name}' of entry point '{entry.value}'"
+            raise OptionError(f"{where} cannot be loaded: {error}") from error
         if not (inspect.isclass(cls) and issubclass(cls, Pass)):
-            raise OptionError(f"entry point '{entry.value}' of group irc.passes is not a subclass of irc.passes.base.Pass")
+            said = f"entry point '{entry.value}' of group irc.passes is not a subclass of irc.passes.base.Pass"
+            raise OptionError(said)
         found.setdefault(cls.pass_name(), cls)
     return found
 

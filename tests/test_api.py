@@ -234,7 +234,8 @@ def test_the_report_reads_as_a_table() -> None:
     declined += [DeclinedSite(f"m{i}", "Add", f"reason {i}") for i in range(5)]
     rows = [Row("original", notes=["[bold]a note[/bold]"]), Row("prune{keep=[head]}", 1.234, declined=declined)]
     lines = str(Report(Ledger(rows))).splitlines()
-    assert lines[0].split() == ["pass", "nodes", "parameters", "bytes", "MACs", "peak", "memory", "SQNR", "dB", "seconds"]
+    title = ["pass", "nodes", "parameters", "bytes", "MACs", "peak", "memory", "SQNR", "dB", "seconds"]
+    assert lines[0].split() == title
     assert lines[2].startswith("prune{keep=[head]}")  # names are text and not markup
     assert lines[2].endswith("1.23")
     assert lines[3] == "original: [bold]a note[/bold]"

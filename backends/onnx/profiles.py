@@ -19,8 +19,8 @@ _U8 = IntegerFormat(bits=8, signed=False, symmetric=False)
 _S8 = IntegerFormat(bits=8, signed=True, symmetric=True)
 _S8_ASYMMETRIC = IntegerFormat(bits=8, signed=True, symmetric=False)
 
-_MOVEMENT = frozenset({"DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Split"})
-_MOVEMENT |= {"Squeeze", "Tile", "Transpose", "Unsqueeze"}
+_MOVEMENT = frozenset(["DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice"])
+_MOVEMENT |= {"Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 _ACTIVATIONS = frozenset({"Relu", "Clip"})
 
 # onnxruntime 1.32, CPU: Pad, Sub, Div, linear Resize, ReduceMean, HardSwish, Gelu and LayerNormalization stay float;

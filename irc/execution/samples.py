@@ -25,7 +25,8 @@ class Samples:
     """Checked, replayable samples for a graph's inputs."""
 
     def __init__(self, source: Iterable[Any], graph: Graph) -> None:
-        if isinstance(source, str | bytes | Mapping) or not isinstance(source, Iterable):
+        single = isinstance(source, str | bytes | Mapping) or getattr(source, "ndim", 1) == 0  # numbers do not iterate
+        if single or not isinstance(source, Iterable):
             raise DataError("samples must be an iterable of inputs, such as a list of arrays; put one alone in a list")
         self.signature = [(v.name, v.tensor_type, v in graph.defaults) for v in graph.inputs]
         self._source = source

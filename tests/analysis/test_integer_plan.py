@@ -1,5 +1,7 @@
 """A node is planned to be integer only if what feeds it and what reads it make that worth while."""
 
+# ruff: noqa: ISC004 - one case a group of lines
+
 from __future__ import annotations
 
 from collections.abc import Callable

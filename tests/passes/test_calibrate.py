@@ -93,7 +93,13 @@ def test_symmetric_activations_have_zero_points_0(net: GraphMaker, typical: Any)
 
 @pytest.mark.parametrize(
     ("name", "value", "axis"),
-    [("residual", "w1", 0), ("concat", "w3", 1), ("depthwise", "w3", 0), ("attention", "wq", 1), ("transposed", "w1", 1)],
+    [
+        ("residual", "w1", 0),
+        ("concat", "w3", 1),
+        ("depthwise", "w3", 0),
+        ("attention", "wq", 1),
+        ("transposed", "w1", 1),
+    ],
 )
 def test_weights_have_one_scale_a_channel(name: str, value: str, axis: int, net: GraphMaker, typical: Any) -> None:
     graph = net(name)

@@ -15,8 +15,8 @@ from irc.ops.fake_quant import FakeQuant
 from irc.passes.calibrate import Calibrate
 from irc.passes.context import Context, plain_context
 from irc.passes.correct_bias import CorrectBias, channel_axis
-from irc.passes.quantized_contractions import without_fake_quant
 from irc.passes.insert_fake_quant import InsertFakeQuant
+from irc.passes.quantized_contractions import without_fake_quant
 from irc.text import print_graph
 from irc.types import Array
 from irc.verify import verify

@@ -134,7 +134,8 @@ def test_rows_of_the_ledger(net: GraphMaker, typical: Any) -> None:
     assert changed.sqnr is not None
     assert -50 < changed.sqnr < 50
     assert all(r.seconds > 0 for r in ledger.rows[1:])
-    assert [(s.node, s.op, s.reason) for s in ledger.declined("relu-to-neg")] == [("relu2", "Relu", "only relu1 may go")]
+    (site,) = ledger.declined("relu-to-neg")
+    assert (site.node, site.op, site.reason) == ("relu2", "Relu", "only relu1 may go")
     assert graph.node("relu1").origin.passes == ("relu-to-neg",)
     assert graph.node("relu2").origin.passes == ()
 
@@ -175,7 +176,9 @@ def test_a_violated_order_names_both(passes: list[Pass], said: str) -> None:
         Pipeline(passes)
 
 
-@pytest.mark.parametrize("passes", [[Nothing(), Late()], [Late()], [Nothing(), Late(), Nothing()], [Early(), Nothing()]])
+@pytest.mark.parametrize(
+    "passes", [[Nothing(), Late()], [Late()], [Nothing(), Late(), Nothing()], [Early(), Nothing()]]
+)
 def test_an_order_that_holds(passes: list[Pass]) -> None:
     Pipeline(passes)
 
@@ -199,7 +202,7 @@ def test_check_numerics_holds_a_pass_to_its_word(each: Pass, holds: bool, net: G
 
 def test_check_numerics_finds_what_exceeds_a_bound(net: GraphMaker) -> None:
     graph = net("residual")
-    with pytest.raises(PassError, match="is declared within 0.5"):
+    with pytest.raises(PassError, match=r"is declared within 0\.5"):
         Pipeline([ScaleWithin(by=50.0)], check="numerics").run(graph, plain_context(graph))
 
 

@@ -38,8 +38,8 @@ def test_every_name_is_that_of_its_class_and_file() -> None:
 
 
 def test_the_documented_passes_are_there() -> None:
-    wanted = """fold-constants fold-batch-norm eliminate-dead common-subexpressions dedup-weights simplify
-    insert-fake-quant calibrate correct-bias quantize""".split()
+    wanted = ["fold-constants", "fold-batch-norm", "eliminate-dead", "common-subexpressions", "dedup-weights"]
+    wanted += ["simplify", "insert-fake-quant", "calibrate", "correct-bias", "quantize"]
     assert set(wanted) <= set(all_passes())
     assert all(issubclass(c, Pass) and c not in (Pass, Rewrite) for c in all_passes().values())
     assert find_pass("simplify") is Simplify

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import torch
+
 from irc.errors import PassError
 from irc.graph import Graph
 from irc.passes.base import Pass
@@ -84,8 +84,8 @@ def test_the_replay_fails_in_the_same_way(
     graph = net("residual")
     save_text(graph, tmp_path / "m.irc")
     np.savez(tmp_path / "data.npz", x=np.stack([s["x"] for s in typical(graph)]))
-    command = ["compile", str(tmp_path / "m.irc"), "--passes", passes, "--seed", "7", "--reproducer", str(tmp_path / "bad")]
-    command += ["--calibration", str(tmp_path / "data.npz"), "-o", str(tmp_path / "out.onnx"), *more]
+    command = ["compile", str(tmp_path / "m.irc"), "--passes", passes, "--seed", "7"]
+    command += ["--reproducer", str(tmp_path / "bad"), "--calibration", str(tmp_path / "data.npz"), "-o", str(tmp_path / "out.onnx"), *more]
     first = irc_command(command, environment)
     assert first.returncode == 2
     assert said in first.stderr
