@@ -29,7 +29,7 @@ def atomic_files(*paths: Path) -> Iterator[list[IO[bytes]]]:
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
             names.append(name)
             os.close(handle)
-            files.append(open(name, "wb"))  # noqa: SIM115  # closed below
+            files.append(open(name, "wb"))  # noqa: SIM115, PTH123  # closed below; its name is a str
         yield files
         for file in files:
             file.flush()

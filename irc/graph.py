@@ -4,7 +4,8 @@
     Node  ::= op(inputs) -> outputs, bodies, name, origin
     Value ::= name, type, data?  with  producer? and ordered uses
 
-A node may use values of its own graph and of the graphs around it. Edits are O(1); names are unique in the whole nest.
+A node may use values of its own graph and of the graphs around it. An edit costs what it touches, however large the
+graph is. Names of values are unique in the whole nest, names of nodes in their graph.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 from irc.analysis.error import SqnrMeter, relative_error
 from irc.errors import DataError, PassError
 from irc.execution import Executable
-from irc.execution.samples import Sample, check_sample, random_sample
+from irc.execution.samples import Sample, check_sample, input_signature, random_sample
 from irc.graph import Graph
 from irc.passes.base import Pass
 from irc.passes.context import Context
@@ -58,7 +58,7 @@ class Yardstick:
         if self.context.evaluate is None:
             return None
         run = Executable(graph)
-        signature = [(v.name, v.tensor_type, v in graph.defaults) for v in graph.inputs]
+        signature = input_signature(graph)
 
         def call(item: Any) -> Any:
             return unwrap(run.run_numpy(check_sample(item, signature)))

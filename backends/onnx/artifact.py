@@ -16,7 +16,7 @@ from irc.backends.onnx.fusion import FusionReport, fusion_report
 from irc.backends.onnx.lowering import lower
 from irc.backends.onnx.save import save_graph
 from irc.backends.onnx.session import make_session
-from irc.execution.samples import check_sample
+from irc.execution.samples import check_sample, input_signature
 from irc.graph import Graph
 from irc.report.report import Report
 from irc.target import Target
@@ -42,7 +42,7 @@ class OnnxArtifact(Artifact):
 
     def __call__(self, *inputs: Any) -> Any:
         graph = self.lowered
-        signature = [(v.name, v.tensor_type, v in graph.defaults) for v in graph.inputs]
+        signature = input_signature(graph)
         item = inputs[0] if len(inputs) == 1 else inputs
         made = self.session.run(None, check_sample(item, signature))
         return made[0] if len(made) == 1 else tuple(made)

@@ -19,7 +19,9 @@ Held = Any  # torch.Tensor, or a numpy array or a list for what torch cannot hol
 # types that torch has and numpy knows through ml_dtypes only: carried over by their bits
 _BITS: dict[int, tuple[type[np.generic], torch.dtype]] = {8: (np.uint8, torch.uint8), 16: (np.int16, torch.int16)}
 _BY_BITS: dict[torch.dtype, tuple[AnyDType, type[np.generic], torch.dtype]] = {
-    torch_type: (dtype.numpy, *_BITS[dtype.bits]) for dtype, torch_type in TORCH_DTYPES.items() if dtype.numpy.num >= 256
+    torch_type: (dtype.numpy, *_BITS[dtype.bits])
+    for dtype, torch_type in TORCH_DTYPES.items()
+    if dtype.numpy.num >= 256
 }
 _TO_TORCH = {numpy: (torch_type, bits) for torch_type, (numpy, bits, _) in _BY_BITS.items()}
 

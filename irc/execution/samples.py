@@ -28,7 +28,7 @@ class Samples:
         single = isinstance(source, str | bytes | Mapping) or getattr(source, "ndim", 1) == 0  # numbers do not iterate
         if single or not isinstance(source, Iterable):
             raise DataError("samples must be an iterable of inputs, such as a list of arrays; put one alone in a list")
-        self.signature = [(v.name, v.tensor_type, v in graph.defaults) for v in graph.inputs]
+        self.signature = input_signature(graph)
         self._source = source
         self._spool: IO[bytes] | None = None
         self._spooled = 0
@@ -101,6 +101,11 @@ def _restored(array: Array, type: TensorType | None) -> Array:
 
 
 Signature = list[tuple[str, TensorType | None, bool]]
+
+
+def input_signature(graph: Graph) -> Signature:
+    """Of each input its name, its type, and whether it may be left out."""
+    return [(v.name, v.tensor_type, v in graph.defaults) for v in graph.inputs]
 
 
 def check_sample(item: Any, signature: Signature, number: int = 0) -> Sample:

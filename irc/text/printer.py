@@ -41,9 +41,8 @@ def _header(info: ModelInfo) -> str:
         fields.append(f"ir_version = {info.ir_version}")
     if info.model_version:
         fields.append(f"model_version = {info.model_version}")
-    for name in ("producer", "producer_version", "domain", "doc"):
-        if text := getattr(info, name):
-            fields.append(f"{name} = {quoted(text)}")
+    texts = {name: getattr(info, name) for name in ("producer", "producer_version", "domain", "doc")}
+    fields += [f"{name} = {quoted(text)}" for name, text in texts.items() if text]
     if info.metadata:
         fields.append("metadata = {" + ", ".join(f"{quoted(k)} = {quoted(v)}" for k, v in info.metadata.items()) + "}")
     if info.functions:

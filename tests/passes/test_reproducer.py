@@ -85,7 +85,8 @@ def test_the_replay_fails_in_the_same_way(
     save_text(graph, tmp_path / "m.irc")
     np.savez(tmp_path / "data.npz", x=np.stack([s["x"] for s in typical(graph)]))
     command = ["compile", str(tmp_path / "m.irc"), "--passes", passes, "--seed", "7"]
-    command += ["--reproducer", str(tmp_path / "bad"), "--calibration", str(tmp_path / "data.npz"), "-o", str(tmp_path / "out.onnx"), *more]
+    command += ["--reproducer", str(tmp_path / "bad"), "--calibration", str(tmp_path / "data.npz")]
+    command += ["-o", str(tmp_path / "out.onnx"), *more]
     first = irc_command(command, environment)
     assert first.returncode == 2
     assert said in first.stderr
