@@ -36,7 +36,7 @@ class DataError(IrcError):
 
 
 class ExecutionError(IrcError):
-    """A node could not be run; the text names the node and what its implementation said."""
+    """A node could not be run, and the text names it and says why; or there is nothing that training could change."""
 
 
 class OutputError(IrcError):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from irc.errors import DataError
+from irc.errors import DataError, ExecutionError
 from irc.execution.convert import to_numpy, to_torch
 from irc.execution.lower import Lowered, lower
 from irc.execution.modules import IfModule
@@ -57,7 +57,14 @@ class Executable:
         return dict(zip(self.graph.output_names, made, strict=True))
 
     def write_back(self) -> None:
-        """Put the module's weights into the graph's constants."""
+        """Put the module's weights into the graph's constants.
+
+        Raises
+        ------
+        ExecutionError : it was not made with `trainable=True`, and so has no weights but the graph's own.
+        """
+        if not self.trainable:
+            raise ExecutionError(f"there are no weights to put into {self.graph!r}: make it with trainable=True")
         for value, path in self._lowered.weights.items():
             parent, _, leaf = path.rpartition(".")
             held = getattr(self.module.get_submodule(parent), leaf)

@@ -346,6 +346,11 @@ def test_any_names_live_together(names: tuple[str, str, str]) -> None:
     assert [v.data.tolist() for v in graph.constants if v.data is not None] == [[0, 0], [1, 1], [2, 2]]
 
 
+def test_weights_that_were_not_there_to_be_trained_cannot_be_put_back() -> None:
+    with pytest.raises(ExecutionError, match=r"no weights to put into .*: make it with trainable=True"):
+        Executable(mlp()).write_back()
+
+
 def test_a_copy_of_the_module_trains_on_its_own() -> None:
     graph = mlp()
     run = Executable(graph, trainable=True)

@@ -387,3 +387,14 @@ def test_any_name_will_do(names: tuple[str, str, str]) -> None:
     graph = helper.make_graph(adds, "main", [info(a, 2, 3), info(b, 2, 3)], [info(y, 2, 3)], [weight])
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     kept(made, {a: X, b: X})
+
+
+def test_weights_that_are_all_listed_as_inputs_are_constants() -> None:
+    weights = [numpy_helper.from_array(np.ones((2, 2), np.float32), name) for name in ("a", "b")]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2]) for name in ("x", "a", "b", "y")]
+    nodes = [helper.make_node("MatMul", ["x", "a"], ["t"]), helper.make_node("Add", ["t", "b"], ["y"])]
+    model = helper.make_model(helper.make_graph(nodes, "g", infos[:3], infos[3:], weights), ir_version=8)
+    graph = read_onnx(model)
+    assert [v.name for v in graph.inputs] == ["x"]
+    assert graph.value("a").is_constant
+    assert graph.value("b").is_constant

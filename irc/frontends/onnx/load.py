@@ -100,8 +100,7 @@ def without_weights(model: ModelProto, folder: Path | None) -> tuple[ModelProto,
     for field, value in model.graph.ListFields():
         if field.name not in ("initializer", "input"):
             _copy_field(slim.graph, field.name, value)
-    # before IR version 4 every initializer had to be an input too; since then that makes it a default
-    constants = {t.name for t in model.graph.initializer} if model.ir_version < 4 else set()
+    constants = _listed_constants(model)
     slim.graph.input.extend(v for v in model.graph.input if v.name not in constants)
     slim.ir_version = max(model.ir_version, 4)
     arrays: dict[str, Array] = {}
@@ -120,6 +119,17 @@ def without_weights(model: ModelProto, folder: Path | None) -> tuple[ModelProto,
         info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
         slim.graph.input.append(info)
     return slim, arrays
+
+
+def _listed_constants(model: ModelProto) -> set[str]:
+    """The initializers that are constants although the model lists them as inputs.
+
+    Before IR version 4 every initializer had to be an input too; since then that makes it a default. Exporters that still
+    list them all do so out of habit, not to let callers replace every weight.
+    """
+    initializers, inputs = {t.name for t in model.graph.initializer}, {v.name for v in model.graph.input}
+    habit = len(initializers) > 1 and initializers < inputs
+    return initializers if model.ir_version < 4 or habit else set()
 
 
 def _copy_field(proto: object, name: str, value: object) -> None:
@@ -149,6 +159,8 @@ def _check(slim: ModelProto) -> None:
         text = str(error).strip().splitlines()[0]
         if "topologically sorted" in text or "SSA" in text:
             return  # the reader sorts what can be sorted, and says better what cannot
+        if "deprecated" in text:
+            return  # runtimes still run it
         if text == "Field 'shape' of 'type' is required but missing.":
             return  # runtimes take inputs and outputs of any rank
         raise ModelError(f"not a valid ONNX model: {text}") from None
