@@ -44,7 +44,6 @@ class Calibrate(Pass):
 
     method: str = option("min-max", help="how to choose the range of activations", choices=METHODS)
     percentile: float = option(99.999, help="per cent of the elements within the range, for method=percentile")
-
     vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
 
     def run(self, graph: Graph, context: Context) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from irc.analysis.integer_plan import IntegerPlan, data_inputs, matches, plan_integer, producer, weight_input
+from irc.errors import OptionError
 from irc.graph import Graph, Node, Origin, Value
 from irc.op import QuantKind
 from irc.ops.fake_quant import FakeQuant
@@ -29,11 +30,13 @@ class InsertFakeQuant(Pass):
     before = ("calibrate", "correct-bias")
 
     skip: tuple[str, ...] = option((), help="patterns of node names or layers that stay float")
-    weight_bits: int | None = option(None, help="bits of the weights; 7 for x86 without VNNI; the target's own if none")
+    weight_bits: int | None = option(None, help="bits of the weights, 2 to 16; the target's own if none")
 
     def run(self, graph: Graph, context: Context) -> None:
         policy = context.target.policy
         if self.weight_bits is not None:
+            if not 2 <= self.weight_bits <= 16:
+                raise OptionError(f"{self.pass_name()}: weight_bits={self.weight_bits} is not in [2, 16]")
             policy = replace(policy, weight=replace(policy.weight, bits=self.weight_bits))
         plan = plan_integer(graph, policy, self.skip)
         for node, reason in plan.declined.items():

@@ -33,8 +33,7 @@ class Quantize(Pass):
     rounding: str = option("gptq", help="how to round weights", choices=("gptq", "nearest"))
     correct: bool = option(True, help="correct the biases for the mean error of the weights")
     skip: tuple[str, ...] = option((), help="patterns of node names or layers that stay float")
-    weight_bits: int | None = option(None, help="bits of the weights; 7 for x86 without VNNI; the target's own if none")
-
+    weight_bits: int | None = option(None, help="bits of the weights, 2 to 16; the target's own if none")
     vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
 
     def run(self, graph: Graph, context: Context) -> None:

@@ -20,7 +20,7 @@ def make_session(
     threads : threads within an operator; 0 lets onnxruntime choose
     optimized : where to write the graph that onnxruntime made of the model; it is then taken before onnxruntime moves
         layouts around, which renames every value
-    signed : keep int8 activations as they are, as onnxruntime does on ARM. On x86 it would make them uint8, which splits
+    signed : keep int8 activations as they are, as onnxruntime does on ARM. On x86 it makes them uint8, which splits
         residual branches and, in opset 21, makes a graph that it refuses itself (of a signed value that is reshaped)
 
     Raises

@@ -10,7 +10,7 @@ from irc.analysis.contraction import has_rows, patches, rows_of_weight, weight_o
 from irc.graph import Graph, Node
 from irc.op import Op
 from irc.ops import Conv, ConvTranspose, Gemm, MatMul
-from irc.types import type_of_array
+from irc.types import Array, type_of_array
 
 CASES: list[tuple[Op, tuple[int, ...], tuple[int, ...]]] = [
     (Conv(), (2, 3, 7, 6), (4, 3, 1, 1)),
@@ -26,7 +26,7 @@ CASES: list[tuple[Op, tuple[int, ...], tuple[int, ...]]] = [
 ]
 
 
-def node_of(op: Op, x: np.ndarray, w: np.ndarray) -> Node:  # type: ignore[type-arg]  # of any element type
+def node_of(op: Op, x: Array, w: Array) -> Node:
     graph = Graph()
     return graph.insert(op, [graph.add_input("x", type_of_array(x)), graph.add_constant(w, "w")])
 

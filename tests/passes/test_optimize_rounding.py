@@ -73,7 +73,8 @@ def net() -> Graph:
     random = np.random.default_rng(0)
 
     def weight(*shape: int) -> Array:
-        return (random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        scaled: Array = random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+        return scaled.astype(np.float32)
 
     graph = Graph()
     value = graph.add_input("x", tensor("f32", "N", 3, 12, 12))

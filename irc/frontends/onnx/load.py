@@ -124,8 +124,8 @@ def without_weights(model: ModelProto, folder: Path | None) -> tuple[ModelProto,
 def _listed_constants(model: ModelProto) -> set[str]:
     """The initializers that are constants although the model lists them as inputs.
 
-    Before IR version 4 every initializer had to be an input too; since then that makes it a default. Exporters that still
-    list them all do so out of habit, not to let callers replace every weight.
+    Before IR version 4 every initializer had to be an input too; since then that makes it a default. Exporters that
+    still list them all do so out of habit, not to let callers replace every weight.
     """
     initializers, inputs = {t.name for t in model.graph.initializer}, {v.name for v in model.graph.input}
     habit = len(initializers) > 1 and initializers < inputs
