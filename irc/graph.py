@@ -63,14 +63,14 @@ class Value:
 
     @property
     def data(self) -> Array | None:
-        """The constant's array; do not write into it: assign a new one."""
+        """The constant's array, read-only, as copies of the graph and the user's model share it: assign a new one."""
         return self._data
 
     @data.setter
     def data(self, array: Array) -> None:
         if self._data is None:
             raise GraphError(f"value '{self.name}' is not a constant; it cannot be given data")
-        self._data, self._type = array, type_of_array(array)
+        self._data, self._type = _read_only(array), type_of_array(array)
         self.graph.root.touch()
 
     @property
@@ -380,9 +380,9 @@ class Graph:
         self._forget(value)
 
     def add_constant(self, data: Array, name: str = "constant") -> Value:
-        """Add a constant; `data` is kept, not copied."""
+        """Add a constant; `data` is kept as a read-only view, not copied."""
         value = self._define(self.unique_name(name), type_of_array(data))
-        value._data = data
+        value._data = _read_only(data)
         self._constants[value] = None
         return value
 
@@ -614,3 +614,12 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<Graph '{self.name}': {len(self)} nodes>"
+
+
+def _read_only(array: Array) -> Array:
+    """A view of the array that cannot be written through."""
+    if not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view

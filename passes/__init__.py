@@ -1,4 +1,11 @@
-"""The built-in passes, one a file. Importing a pass here is what registers it."""
+"""The built-in passes, one a file. Importing a pass here is what registers it.
+
+    base, options, registry             what a pass is; its options as text; passes by name
+    context, pipeline                   what a pass is given; running passes in order
+    numerics, reproducer                holding a pass to what it declares; what a crash leaves behind
+    edit, quantized_contractions        what several passes do alike; `simplify_rules` are the rules of `simplify`
+    every other file                    the pass of that name
+"""
 
 from irc.passes.base import EXACT, LOSSY, Declined, Outcome, Pass, Rewrite, option, within
 from irc.passes.calibrate import Calibrate

@@ -19,7 +19,7 @@ from irc.graph import Graph, Node
 if TYPE_CHECKING:
     from irc.passes.context import Context
 
-_SWEEPS = 16  # a rewrite that still changes the graph after so many sweeps undoes its own work
+_SWEEPS = 16  # a rewrite that still changes the graph after so many is likely to undo its own work
 
 
 @dataclass(frozen=True)
@@ -119,5 +119,7 @@ def sweep(graph: Graph, rewrite: Callable[[Node, Context], Outcome], context: Co
                     changed = True
         if not changed:
             break
+    else:
+        context.note(f"it was still changing the graph after {_SWEEPS} sweeps, and was stopped")
     for node, reason in declined:
         context.decline(node, reason)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from irc.graph import Graph
 from irc.passes.base import Pass
+from irc.unused import remove_unused
 
 if TYPE_CHECKING:
     from irc.passes.context import Context
@@ -26,12 +27,4 @@ class EliminateDead(Pass):
     """
 
     def run(self, graph: Graph, context: Context) -> None:
-        for node in reversed(graph):  # readers before what they read, so one walk takes whole dead chains
-            if all(value.use_count == 0 for value in node.outputs):
-                graph.remove(node)
-                continue
-            for body in node.bodies.values():
-                self.run(body, context)
-        for constant in graph.constants:
-            if constant.use_count == 0:
-                graph.remove_constant(constant)
+        remove_unused(graph)

@@ -94,7 +94,8 @@ def noise(array: Array) -> float:
     """What sums in another order may move a value by, relative to the largest: some units in the last place."""
     if not _is_float(array):
         return 0.0
-    return _ULPS * 2.0 ** -{2: 8, 4: 23, 8: 52}.get(array.dtype.itemsize, 3)
+    bits = {"bfloat16": 8, "float16": 10, "float32": 23, "float64": 52}.get(array.dtype.name, 3)
+    return _ULPS * 2.0**-bits
 
 
 def _is_float(array: Array) -> bool:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 
-from irc.analysis.cost import cost
+from irc.analysis.cost import Cost, cost
 from irc.errors import DataError, IrcError, ModelError, OptionError, PassError
 from irc.graph import Graph
 from irc.passes.base import Pass
@@ -49,6 +49,8 @@ class Pipeline:
         for each in self.passes:
             if not isinstance(each, Pass):
                 raise OptionError(f"{each!r} is not a pass; give instances of irc.passes.base.Pass, or text")
+            if not is_dataclass(each):
+                raise OptionError(f"pass '{each.pass_name()}' is no dataclass; put @dataclass(frozen=True) over it")
             check_choices(each)
         check_order(self.passes)
         known = {p.pass_name() for p in self.passes}
@@ -63,42 +65,66 @@ class Pipeline:
         PassError : a pass crashed, or changed the outputs more than it may.
         VerifyError : a pass left an invalid graph.
         """
-        yardstick = Yardstick(context, always=bool(self.check))
-        ledger = Ledger([Row("original", cost=cost(graph), metric=yardstick.metric(graph))])
-        ledger.rows[0].notes.extend(graph.info.notes)
+        checked = bool(self.check)
+        run = _Run(context, Yardstick(context, always=checked), copies=checked or self.reproducer is not None)
+        first = Row("original", cost=run.cost(graph), metric=run.yardstick.metric(graph), notes=list(graph.info.notes))
         verify(graph)
-        for index, each in enumerate(self.passes):
-            ledger.rows.append(self._run_one(index, each, graph, context, yardstick))
-        return ledger
+        return Ledger([first, *(self._run_one(index, each, graph, run) for index, each in enumerate(self.passes))])
 
-    def _run_one(self, index: int, each: Pass, graph: Graph, context: Context, yardstick: Yardstick) -> Row:
-        row = context.row = Row(format_pass(each))
-        before, version = graph.copy(), graph.version
+    def _run_one(self, index: int, each: Pass, graph: Graph, run: _Run) -> Row:
+        row = run.context.row = Row(format_pass(each))
+        before, version = run.copy(graph), graph.version
         start = time.perf_counter()
         try:
             with graph.edited_by(each.pass_name()):
-                each.run(graph, context)
+                each.run(graph, run.context)
             row.seconds = time.perf_counter() - start
             verify(graph)
-            if self.check and graph.version != version:
-                yardstick.hold(each, before, graph)
-            row.sqnr = yardstick.sqnr(graph)
+            if self.check and before is not None and graph.version != version:
+                run.yardstick.hold(each, before, graph)
+            row.sqnr = run.yardstick.sqnr(graph)
         except (DataError, ModelError, OptionError):
             raise  # the user's to mend: nothing to reproduce
         except Exception as error:
-            raise self._crash(index, before, context, error) from error
-        row.cost = cost(graph)
-        row.metric = yardstick.metric(graph) if graph.version != version else None
+            raise self._crash(index, before, run.context, error) from error
+        row.cost = run.cost(graph)
+        row.metric = run.yardstick.metric(graph) if graph.version != version else None
         if "all" in self.print_after or each.pass_name() in self.print_after:
             self.show(row.name, graph)
         return row
 
-    def _crash(self, index: int, before: Graph, context: Context, error: Exception) -> IrcError:
+    def _crash(self, index: int, before: Graph | None, context: Context, error: Exception) -> IrcError:
         name = format_pass(self.passes[index])
         said = f"pass '{name}' failed: {error if isinstance(error, IrcError) else f'{type(error).__name__}: {error}'}"
-        if self.reproducer is not None:
+        if self.reproducer is not None and before is not None:
             said += write_reproducer(self.reproducer, before, self.passes[index:], context, error, self.check)
         return (type(error) if isinstance(error, IrcError) else PassError)(said)
+
+
+@dataclass
+class _Run:
+    """What one run of a pipeline keeps between passes: the latest copy of the graph and its cost, until it changes.
+
+    copies : whether copies are wanted, to compare with or to reproduce a crash from
+    """
+
+    context: Context
+    yardstick: Yardstick
+    copies: bool
+    _copy: tuple[int, Graph] | None = None
+    _cost: tuple[int, Cost] | None = None
+
+    def copy(self, graph: Graph) -> Graph | None:
+        """A copy of the graph as it is; None if none is wanted."""
+        if self.copies and (self._copy is None or self._copy[0] != graph.version):
+            self._copy = graph.version, graph.copy()
+        return None if self._copy is None else self._copy[1]
+
+    def cost(self, graph: Graph) -> Cost:
+        """The cost of the graph as it is."""
+        if self._cost is None or self._cost[0] != graph.version:
+            self._cost = graph.version, cost(graph)
+        return self._cost[1]
 
 
 def check_order(passes: Sequence[Pass]) -> None:

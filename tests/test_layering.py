@@ -29,6 +29,7 @@ LAYERS = (
         "signature",
         "target",
         "text",
+        "unused",
         "verify",
     ),
     ("passes",),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -78,6 +79,8 @@ def _explain(error: Exception) -> int:
     usage = getattr(error, "format_message", None)  # typer's usage errors; their class has moved between its versions
     if usage is not None:
         return _say(f"{usage()} `irc --help` shows what there is", 2)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # from wherever the path is first looked at
+        return _say(f"the name '{str(error.filename)[:40]}…' is too long for a file", 2)
     if isinstance(error, OSError) and error.filename is None:
         return _say(f"cannot write the output: {error.strerror or error}", _close_output(2))
     return _say(

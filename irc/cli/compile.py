@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +19,6 @@ from irc.errors import OptionError
 if TYPE_CHECKING:
     from irc.backends.artifact import Artifact
     from irc.backends.onnx.fusion import FusionReport
-    from irc.passes.base import Pass
     from irc.target import Target
 
 _ONNXRUNTIME = ("onnx", "onnx:arm")  # the targets whose runtime is at hand, so that it can be asked what it fuses
@@ -55,8 +53,8 @@ def command(
 
     goal = find_target(target)
     steps = parse_pipeline(irc.api.DEFAULT_PASSES if passes is None else passes)
-    Pipeline(steps, check=check)  # refuses a wrong order or check before anything is read
-    shown = _known_passes(print_after or [], steps)
+    shown = frozenset(name.strip() for each in print_after or [] for name in each.split(","))
+    Pipeline(steps, check=check, print_after=shown)  # refuses what is wrong with them before anything is read
     _check_opset(opset)
     _check_files(output, report, model, calibration)
     data = open_data(calibration, preprocess) if calibration else None
@@ -79,16 +77,6 @@ def command(
     if report is not None:
         _write_report(report, artifact, fusion)
     _print_result(model, output, artifact, fusion)
-
-
-def _known_passes(names: Sequence[str], steps: Sequence[Pass]) -> list[str]:
-    """The names, of which lists with commas are taken apart; OptionError if a pass is not in the pipeline."""
-    wanted = [name.strip() for each in names for name in each.split(",")]
-    known = ["all", *(step.pass_name() for step in steps)]
-    for name in wanted:
-        if name not in known:
-            raise OptionError(f"--print-after: there is no pass '{name}' in the pipeline; give {', '.join(known)}")
-    return wanted
 
 
 def _check_opset(opset: int | None) -> None:

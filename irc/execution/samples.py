@@ -9,11 +9,12 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import IO, Any
 
 import numpy as np
 
-from irc.errors import DataError
+from irc.errors import DataError, OutputError
 from irc.execution.convert import to_numpy
 from irc.graph import Graph
 from irc.types import Array, TensorType
@@ -71,9 +72,18 @@ class Samples:
             number += 1
 
     def _write(self, sample: Sample) -> None:
+        try:
+            self._spool_sample(sample)
+        except OSError as error:
+            raise OutputError(
+                f"sample {self._spooled} cannot be kept in '{tempfile.gettempdir()}': {error.strerror or error}; "
+                "set TMPDIR to a folder with more room, or give the samples as a list"
+            ) from None
+
+    def _spool_sample(self, sample: Sample) -> None:
         if self._spool is None:
             self._spool = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the samples
-            weakref.finalize(self, self._spool.close)
+            weakref.finalize(self, _close, self._spool)
         self._spool.seek(0, 2)
         np.save(self._spool, np.array([name in sample for name, _, _ in self.signature]))
         for array in sample.values():
@@ -91,6 +101,12 @@ class Samples:
             if there
         }
         return sample, self._spool.tell()
+
+
+def _close(spool: IO[bytes]) -> None:
+    """Close it; a full disk, told of already, says so again when what is buffered goes out."""
+    with suppress(OSError):
+        spool.close()
 
 
 def _restored(array: Array, type: TensorType | None) -> Array:

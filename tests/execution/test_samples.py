@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from irc.errors import DataError
+from irc.errors import DataError, OutputError
 from irc.execution.samples import Samples, random_sample
 from irc.graph import Graph
 from irc.types import tensor
@@ -102,6 +104,12 @@ def test_memory_does_not_grow_with_the_number_of_samples() -> None:
 
     few, many = peak(4), peak(40)
     assert many < few + 4 * width, "not one sample more"
+
+
+def test_a_full_disk_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "w+b"))
+    with pytest.raises(OutputError, match=r"sample 0 cannot be kept in '.*': No space left on device; set TMPDIR"):
+        list(Samples(stream(2, width=100_000), graph_of(x=tensor("f32", "N", 100_000))))
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "f16", "i4", "u16", "bool", "string", "f8e4m3fn", "c64"])

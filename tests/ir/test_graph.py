@@ -295,6 +295,18 @@ def test_a_copy_shares_arrays_and_nothing_else() -> None:
     verify(copied)
 
 
+def test_a_constant_cannot_be_written_into() -> None:
+    own = np.ones(3, np.float32)
+    graph = Graph()
+    value = graph.add_constant(own, "w")
+    assert np.shares_memory(value.data, own)
+    value.data = own
+    for constant in (value, graph.copy().value("w")):
+        with pytest.raises(ValueError, match="read-only"):
+            constant.data[...] = 2
+    own[...] = 3  # it is still its owner's
+
+
 def test_new_data_gives_a_constant_its_type_and_a_new_version() -> None:
     graph, _, _ = with_body()
     weight, version = graph.value("w"), graph.version

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from irc.backends.registry import find_target
+from irc.errors import OptionError
 from irc.execution import Executable
 from irc.graph import Graph
 from irc.ops.fake_quant import FakeQuant
@@ -375,6 +376,12 @@ def test_the_width_of_weights_can_be_chosen(net: Callable[[str], Graph]) -> None
     insert(graph, weight_bits=4)
     made = graph.value("w1").users[0]
     assert made.op == FakeQuant(axis=0, qmin=-7, qmax=7)
+
+
+@pytest.mark.parametrize("bits", [-3, 0, 1, 17])  # of 1 bit no code but 0 would be left
+def test_a_width_without_codes_or_a_type_is_refused(bits: int, net: Callable[[str], Graph]) -> None:
+    with pytest.raises(OptionError, match=rf"weight_bits={bits} is not in \[2, 16\]"):
+        insert(net("residual"), weight_bits=bits)
 
 
 def test_the_axis_of_a_weights_scales(net: Callable[[str], Graph]) -> None:

@@ -248,6 +248,7 @@ def test_print_after(net: GraphMaker) -> None:
     [
         (lambda: Pipeline([Nothing]), "is not a pass"),  # type: ignore[list-item]  # the class, not an instance
         (lambda: Pipeline(["nothing"]), "is not a pass"),  # type: ignore[list-item]
+        (lambda: Pipeline([type("Bare", (Pass,), {})()]), "pass 'bare' is no dataclass"),
         (lambda: Pipeline([], check="everything"), "check='everything' is not known"),
         (lambda: Pipeline([Nothing()], print_after=frozenset({"nothin"})), "there is no pass 'nothin' in the pipeline"),
     ],

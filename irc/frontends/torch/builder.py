@@ -26,6 +26,7 @@ from irc.frontends.torch.table import rule_for
 from irc.frontends.torch.weights import weight_of
 from irc.graph import Graph, Origin, Value
 from irc.types import DType, TensorType
+from irc.unused import remove_unused
 
 _WEIGHTS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 _ASSERTIONS = ("aten._assert_", "aten.sym_constrain_range")  # about the inputs; ONNX has none
@@ -275,13 +276,3 @@ def _agree(have: TensorType | None, want: TensorType) -> bool:
     return len(have.shape) == len(want.shape) and all(
         a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in zip(have.shape, want.shape, strict=True)
     )
-
-
-def remove_unused(graph: Graph) -> None:
-    """Remove nodes and constants that no output needs."""
-    for node in reversed(graph):
-        if not any(v.uses for v in node.outputs):
-            graph.remove(node)
-    for constant in graph.constants:
-        if not constant.uses:
-            graph.remove_constant(constant)
