@@ -302,8 +302,10 @@ def test_a_constant_cannot_be_written_into() -> None:
     assert np.shares_memory(value.data, own)
     value.data = own
     for constant in (value, graph.copy().value("w")):
+        held = constant.data
+        assert held is not None
         with pytest.raises(ValueError, match="read-only"):
-            constant.data[...] = 2
+            held[...] = 2
     own[...] = 3  # it is still its owner's
 
 
