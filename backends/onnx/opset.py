@@ -30,6 +30,11 @@ def at_opset(graph: Graph, opset: int) -> Graph:
     newest = onnx.defs.onnx_opset_version()
     if not _OLDEST <= opset <= newest:
         raise OptionError(f"opset {opset} is not known; this onnx knows {_OLDEST} to {newest}")
+    if graph.info.functions:
+        raise OptionError(
+            f"the model cannot be brought to opset {opset}: it has functions, which onnx's version converter drops; "
+            "inline them before (onnx.inliner.inline_local_functions), or leave the opset as it is"
+        )
     slim, arrays = without_weights(model_proto(graph), None)
     domains = [o for o in slim.opset_import if o.domain not in ("", "ai.onnx")]
     converted = _convert(slim, opset)

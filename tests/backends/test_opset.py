@@ -71,6 +71,22 @@ def test_an_operator_that_an_old_opset_does_not_have(net: GraphMaker, typical: A
         irc.compile(graph, "quantize", calibration=typical(graph), opset=17)
 
 
+def test_functions_are_not_lost() -> None:
+    twice = onnx.helper.make_node("Add", ["x", "x"], ["y"])
+    function = onnx.helper.make_function("own", "Twice", ["x"], ["y"], [twice], [onnx.helper.make_opsetid("", 18)])
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [2]) for n in "xy")
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([onnx.helper.make_node("Twice", ["x"], ["y"], domain="own")], "main", [x], [y]),
+        opset_imports=[onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("own", 1)],
+        functions=[function],
+        ir_version=10,
+    )
+    sample = np.array([1, 2], np.float32)
+    np.testing.assert_array_equal(irc.compile(model, [], opset=18)(sample), 2 * sample)
+    with pytest.raises(OptionError, match="cannot be brought to opset 21: it has functions"):
+        irc.compile(model, [], opset=21)
+
+
 def test_a_float_model_may_be_older(net: GraphMaker, typical: Any, tmp_path: Path, in_onnxruntime: Any) -> None:
     graph = net("residual")
     sample = typical(graph)[0]

@@ -269,6 +269,25 @@ def test_a_raised_upsample_is_a_typed_resize() -> None:
     assert graph.info.opsets == {"": 21}
 
 
+@pytest.mark.parametrize("opset", [7, 9, 10])
+def test_resizes_in_the_middle_are_raised(opset: int) -> None:
+    if opset == 7:
+        up, constants = node("Upsample", "x", "up", scales=[1.0, 1.0, 1.5, 1.3]), {}
+    else:
+        up = node("Upsample" if opset == 9 else "Resize", "x r", "up")
+        constants = {"r": floats(1, 1, 1.5, 1.3)}
+    nodes = [up, node("Relu", "up", "a")]
+    if opset == 10:
+        nodes += [node("Resize", "a q", "down"), node("Relu", "down")]
+        constants["q"] = floats(1, 1, 0.6, 0.7)
+    else:
+        nodes[-1] = node("Relu", "up")
+    graph = read_and_compare(opset, nodes, {"x": X}, constants)
+    assert graph.info.opsets == {"": 21}
+    modes = [getattr(n.op, "nearest_mode", "") for n in graph if n.op.name == "Resize"]
+    assert modes == (["floor", "ceil"] if opset == 10 else ["floor"])
+
+
 @pytest.mark.parametrize(
     ("name", "opset", "why"),
     [

@@ -39,7 +39,7 @@ def _raised(model: ModelProto, opset: int) -> ModelProto:
     read = _names_read(model.graph)
     for node in all_nodes(model.graph.node):
         _check_convertible(node, opset, read)
-    nearest = _nearest_modes(model.graph) if opset < 11 else {}
+    nearest = _nearest_modes(model.graph) if opset < 11 else []
     try:
         raised = onnx.version_converter.convert_version(model, OLDEST)
         onnx.checker.check_model(raised)
@@ -90,8 +90,8 @@ def _check_convertible(node: NodeProto, opset: int, read: set[str]) -> None:
         )
 
 
-def _nearest_modes(graph: GraphProto) -> dict[str, str]:
-    """How each Upsample and Resize before opset 11 rounds a position, by its output's name (onnxruntime's Resize-10).
+def _nearest_modes(graph: GraphProto) -> list[str]:
+    """How each Upsample and Resize before opset 11 rounds a position, in the order of nodes (onnxruntime's Resize-10).
 
     They rounded down along an axis that grows and up along one that shrinks; since opset 11 there is one way for all.
     """
@@ -99,7 +99,7 @@ def _nearest_modes(graph: GraphProto) -> dict[str, str]:
     for node in all_nodes(graph.node):
         if node.op_type == "Constant" and node.attribute:
             constants[node.output[0]] = array_of_constant(node.attribute[0])
-    modes: dict[str, str] = {}
+    modes: list[str] = []
     for node in all_nodes(graph.node):
         if node.op_type not in ("Upsample", "Resize") or node.domain not in ("", "ai.onnx"):
             continue
@@ -111,19 +111,18 @@ def _nearest_modes(graph: GraphProto) -> dict[str, str]:
                     f"Resize '{node.name or node.output[0]}' may grow and shrink at once, which now rounds differently"
                 )
             mode = "ceil" if np.any(scales < 1) else "floor"
-        if modes.setdefault(node.output[0], mode) != mode:
-            raise _CannotRaiseError(f"two bodies give '{node.output[0]}' out, resized in different ways")
+        modes.append(mode)
     return modes
 
 
-def _mend_resize(graph: GraphProto, nearest: dict[str, str]) -> None:
-    """Say what the converter leaves to the new defaults: where before opset 11 an output element was taken from."""
-    for node in all_nodes(graph.node):
-        if node.op_type == "Resize" and node.domain in ("", "ai.onnx"):
-            if node.output[0] not in nearest:
-                raise _CannotRaiseError("onnx's version converter renamed the output of a Resize")
-            for name, value in (
-                ("coordinate_transformation_mode", "asymmetric"),
-                ("nearest_mode", nearest[node.output[0]]),
-            ):
-                node.attribute.append(onnx.helper.make_attribute(name, value))
+def _mend_resize(graph: GraphProto, nearest: list[str]) -> None:
+    """Say what the converter leaves to the new defaults: where before opset 11 an output element was taken from.
+
+    The converter renames values and nodes, but it keeps the nodes in order.
+    """
+    resizes = [n for n in all_nodes(graph.node) if n.op_type == "Resize" and n.domain in ("", "ai.onnx")]
+    if len(resizes) != len(nearest):
+        raise _CannotRaiseError("onnx's version converter lost or added a Resize")
+    for node, mode in zip(resizes, nearest, strict=True):
+        for name, value in (("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", mode)):
+            node.attribute.append(onnx.helper.make_attribute(name, value))
