@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from irc.graph import Graph, Value
+from irc.op import Op
 from irc.ops.activation import Clip, Relu
 from irc.ops.binary import Add
 from irc.ops.conv import Conv
@@ -33,7 +34,7 @@ from irc.passes.fold_batch_norm import FoldBatchNorm
 from irc.passes.fold_constants import FoldConstants
 from irc.passes.fold_pad import FoldPad
 from irc.passes.simplify import Simplify
-from irc.types import tensor
+from irc.types import Type, tensor
 from irc.verify import verify
 
 SIZES = (5_000, 10_000, 20_000)
@@ -65,8 +66,8 @@ def _block(graph: Graph, x: Value, random: np.random.Generator) -> Value:
     image = x.type
     constant = graph.add_constant
 
-    def add(op: object, *inputs: Value, like: object = None) -> Value:
-        return graph.insert(op, inputs, types=[like] if like is not None else None).output  # type: ignore[arg-type,list-item]
+    def add(op: Op, *inputs: Value, like: Type | None = None) -> Value:
+        return graph.insert(op, inputs, types=[like] if like is not None else None).output
 
     weight = constant(random.normal(size=(CHANNELS, CHANNELS, 3, 3)).astype(np.float32) / 9, "weight")
     channel = [constant(random.uniform(0.5, 1.5, CHANNELS).astype(np.float32), f"bn.{k}") for k in range(4)]

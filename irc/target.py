@@ -25,10 +25,13 @@ class IntegerFormat:
 
     @property
     def qmin(self) -> int:
-        """Smallest code; a symmetric format leaves out the lowest, so that negation is exact."""
-        if not self.signed:
-            return 0
-        return -self.qmax if self.symmetric else -self.qmax - 1
+        """Smallest code of the type, to which QuantizeLinear clamps."""
+        return -self.qmax - 1 if self.signed else 0
+
+    @property
+    def narrow_qmin(self) -> int:
+        """Smallest code of a weight: symmetric ones leave out the lowest, so that negation is exact."""
+        return -self.qmax if self.signed and self.symmetric else self.qmin
 
     @property
     def qmax(self) -> int:

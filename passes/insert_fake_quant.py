@@ -11,7 +11,7 @@ from irc.op import QuantKind
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.base import EXACT, Pass, option
 from irc.passes.context import Context
-from irc.target import IntegerFormat, QuantPolicy
+from irc.target import QuantPolicy
 from irc.types import DType
 
 
@@ -112,7 +112,9 @@ class _Inserter:
                 if isinstance(user.op, FakeQuant) and user.graph is graph:
                     return user.output
         if (value, graph) not in self.made:
-            self.made[value, graph] = _insert(value, reader, _activation_op(self.policy.activation)).output
+            format = self.policy.activation
+            op = FakeQuant(qmin=format.qmin, qmax=format.qmax)
+            self.made[value, graph] = _insert(value, reader, op).output
         return self.made[value, graph]
 
     def _weight(self, value: Value, node: Node) -> Value:
@@ -125,19 +127,10 @@ class _Inserter:
         assert type.rank is not None  # it is a constant
         if axis is not None:  # onnxruntime's integer MatMul takes one scale for a stack of matrices
             axis = axis % type.rank if type.rank == 2 or node.op.name != "MatMul" else None
-        made = node.graph.insert(
-            _op(self.policy.weight, axis), [value], before=node, name=f"{value.name}.quantized", types=[value.type]
-        )
+        format = self.policy.weight
+        op = FakeQuant(axis=axis, qmin=format.narrow_qmin, qmax=format.qmax)
+        made = node.graph.insert(op, [value], before=node, name=f"{value.name}.quantized", types=[value.type])
         return made.output
-
-
-def _activation_op(format: IntegerFormat) -> FakeQuant:
-    """All codes of the type: QuantizeLinear clamps to no fewer, even where the zero point must be 0."""
-    return FakeQuant(qmin=-format.qmax - 1 if format.signed else 0, qmax=format.qmax)
-
-
-def _op(format: IntegerFormat, axis: int | None = None) -> FakeQuant:
-    return FakeQuant(axis=axis, qmin=format.qmin, qmax=format.qmax)
 
 
 def _is_quantized(value: Value) -> bool:

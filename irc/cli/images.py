@@ -120,7 +120,7 @@ class ImageFolder:
 
     def __init__(self, folder: Path, preprocess: Preprocess) -> None:
         try:
-            import PIL  # noqa: F401
+            import PIL  # noqa: F401  # to see whether it is there
         except ImportError:
             raise DataError("reading images needs Pillow; `pip install pillow`") from None
         self.preprocess = preprocess

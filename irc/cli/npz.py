@@ -131,7 +131,7 @@ class NpzWriter:
                     f"{was[0]}{list(was[1])} before; only equal shapes can be stacked, so leave out -o"
                 )
             if name not in self.files:
-                self.files[name] = self.stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+                self.files[name] = self.stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack
             self.files[name].write(np.ascontiguousarray(array).tobytes())
         self.count += 1
 

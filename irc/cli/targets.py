@@ -51,8 +51,8 @@ def _print_target(target: Target) -> None:
         [
             ("target", target.name),
             ("what it is", target.title),
-            ("activations", _format_text(policy.activation)),
-            ("weights", f"{_format_text(policy.weight)}, one scale per {scales}"),
+            ("activations", _format_text(policy.activation, policy.activation.qmin)),
+            ("weights", f"{_format_text(policy.weight, policy.weight.narrow_qmin)}, one scale per {scales}"),
             *([("16-bit sums", "weights scaled so that two products fit")] if policy.saturating_pairs else []),
             ("bias", "float" if policy.float_bias else "int32"),
             ("Concat", concat),
@@ -63,10 +63,10 @@ def _print_target(target: Target) -> None:
     )
 
 
-def _format_text(format: IntegerFormat) -> str:
+def _format_text(format: IntegerFormat, smallest: int) -> str:
     sign = "int" if format.signed else "uint"
     zero = "zero point 0" if format.symmetric else "zero point free"
-    return f"{sign}{format.bits}, {zero}, codes {format.qmin} to {format.qmax}"
+    return f"{sign}{format.bits}, {zero}, codes {smallest} to {format.qmax}"
 
 
 def _print_missing(target: Target, graph: Graph) -> None:

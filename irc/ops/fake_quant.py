@@ -84,7 +84,7 @@ class FakeQuant(Op):
         if zero_point is None:
             zero_point = torch.zeros((), dtype=work, device=x.device)
         zero_point = self._aligned(zero_point.to(work), x.ndim)
-        made: torch.Tensor = _FakeQuantize.apply(x.to(work), scale, zero_point, self.qmin, self.qmax)  # type: ignore[no-untyped-call]
+        made: torch.Tensor = _FakeQuantize.apply(x.to(work), scale, zero_point, self.qmin, self.qmax)  # type: ignore[no-untyped-call]  # torch
         return made.to(x.dtype)
 
     def _aligned(self, parameter: torch.Tensor, rank: int) -> torch.Tensor:

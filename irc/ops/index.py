@@ -174,7 +174,7 @@ class GatherND(Movement):
             shape[axis] = -1
             index.append(torch.arange(x.shape[axis], device=x.device).reshape(shape))
         index.extend(_wrapped(indices[..., k], x.shape[b + k]) for k in range(depth))
-        return x[tuple(torch.broadcast_tensors(*index))]  # type: ignore[no-untyped-call]
+        return x[tuple(torch.broadcast_tensors(*index))]  # type: ignore[no-untyped-call]  # torch
 
     @classmethod
     def examples(cls) -> Iterable[Example]:

@@ -143,9 +143,9 @@ class AveragePool(Op):
         yield Example(cls(kernel_shape=(2, 2)), (x,))
         for include in (0, 1):
             around = {"kernel_shape": (3, 2), "strides": (2, 2), "count_include_pad": include}
-            yield Example(cls(pads=(1, 1, 1, 1), **around), (x,))  # type: ignore[arg-type]
-            yield Example(cls(pads=(1, 0, 0, 1), **around), (x,))  # type: ignore[arg-type]
-            yield Example(cls(pads=(1, 1, 1, 1), dilations=(2, 1), **around), (x,))  # type: ignore[arg-type]
+            yield Example(cls(pads=(1, 1, 1, 1), **around), (x,))  # type: ignore[arg-type]  # kinds mixed
+            yield Example(cls(pads=(1, 0, 0, 1), **around), (x,))  # type: ignore[arg-type]  # kinds mixed
+            yield Example(cls(pads=(1, 1, 1, 1), dilations=(2, 1), **around), (x,))  # type: ignore[arg-type]  # kinds mixed
         yield Example(cls(kernel_shape=(3, 3), strides=(2, 3), ceil_mode=1), (x,))
         yield Example(cls(kernel_shape=(3, 3), strides=(2, 2), auto_pad="SAME_UPPER"), (x,))
         yield Example(cls(kernel_shape=(3,), strides=(2,)), (sample(1, 2, 9),))

@@ -165,7 +165,7 @@ class Expand(Movement):
     since = 8
 
     def run(self, x: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
-        sizes: tuple[int, ...] = torch.broadcast_shapes(x.shape, tuple(ints(shape)))  # type: ignore[no-untyped-call]
+        sizes: tuple[int, ...] = torch.broadcast_shapes(x.shape, tuple(ints(shape)))  # type: ignore[no-untyped-call]  # torch
         return x.expand(sizes)
 
     @classmethod

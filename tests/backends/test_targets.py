@@ -8,14 +8,19 @@ from typing import Any
 
 import onnx
 import pytest
+from typer.testing import CliRunner
 
 import irc
 from irc.backends import registry
 from irc.backends.registry import all_targets, find_target
+from irc.cli.app import app
 from irc.errors import OptionError
 from irc.graph import Graph
 from irc.op import Op, QuantKind
+from irc.ops.fake_quant import FakeQuant
 from irc.ops.onnx_op import OnnxOp
+from irc.passes import InsertFakeQuant
+from irc.passes.context import plain_context
 from irc.target import IntegerFormat, Target
 from irc.types import tensor
 
@@ -108,15 +113,28 @@ def test_a_bad_entry_point(value: str, said: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("format", "codes"),
     [
-        (IntegerFormat(), (-127, 127)),
-        (IntegerFormat(symmetric=False), (-128, 127)),
-        (IntegerFormat(signed=False, symmetric=False), (0, 255)),
-        (IntegerFormat(bits=4), (-7, 7)),
-        (IntegerFormat(bits=16, signed=False), (0, 65535)),
+        (IntegerFormat(), (-128, -127, 127)),
+        (IntegerFormat(symmetric=False), (-128, -128, 127)),
+        (IntegerFormat(signed=False, symmetric=False), (0, 0, 255)),
+        (IntegerFormat(bits=4), (-8, -7, 7)),
+        (IntegerFormat(bits=16, signed=False), (0, 0, 65535)),
     ],
 )
-def test_codes_of_a_format(format: IntegerFormat, codes: tuple[int, int]) -> None:
-    assert (format.qmin, format.qmax) == codes
+def test_codes_of_a_format(format: IntegerFormat, codes: tuple[int, int, int]) -> None:
+    assert (format.qmin, format.narrow_qmin, format.qmax) == codes
+
+
+@pytest.mark.parametrize("name", sorted(all_targets()))
+def test_the_codes_that_are_shown_are_those_that_are_inserted(name: str, net: GraphMaker) -> None:
+    graph = net("residual")
+    InsertFakeQuant().run(graph, plain_context(graph, target=find_target(name)))
+    fakes = [(n.constant(0) is not None, n.op) for n in graph if isinstance(n.op, FakeQuant)]
+    shown = CliRunner().invoke(app, ["targets", name]).output.splitlines()
+    for is_weight, title in ((False, "activations"), (True, "weights")):
+        (line,) = [text for text in shown if text.startswith(title)]
+        found = {f"codes {op.qmin} to {op.qmax}" for constant, op in fakes if constant is is_weight}
+        assert len(found) == 1
+        assert found.pop() in line
 
 
 def test_a_kind_that_no_backend_writes(net: GraphMaker) -> None:

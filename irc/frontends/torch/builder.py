@@ -161,7 +161,7 @@ class Builder:
     def _call(self, module: torch.fx.GraphModule, node: torch.fx.Node) -> Any:
         if node.target is operator.getitem:
             source, index = node.args
-            return self._values[source][index]  # type: ignore[index]
+            return self._values[source][index]  # type: ignore[index]  # fx types arguments loosely
         if _is_inlined(node):
             return self._inline(node)
         if not _needs_rule(node):
@@ -187,7 +187,7 @@ class Builder:
     def _inline(self, node: torch.fx.Node) -> Any:
         """What a region of the model gives, a region that differs by the gradient mode alone."""
         at = next(i for i, a in enumerate(node.args) if isinstance(a, torch.fx.Node) and a.op == "get_attr")
-        body = self._values[node.args[at]]  # type: ignore[index]
+        body = self._values[node.args[at]]  # type: ignore[index]  # it is a node, see above
         inner = [n for n in body.graph.nodes if n.op == "placeholder"]
         for placeholder, argument in zip(inner, node.args[at + 1 :], strict=True):
             self._values[placeholder] = self._argument(argument)
