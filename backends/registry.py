@@ -6,6 +6,7 @@ import difflib
 from functools import cache
 from importlib.metadata import entry_points
 
+from irc.backends.c.targets import TARGETS as C_TARGETS
 from irc.backends.onnx.profiles import TARGETS
 from irc.errors import OptionError
 from irc.graph import Graph
@@ -15,7 +16,7 @@ from irc.target import Target
 @cache
 def all_targets() -> dict[str, Target]:
     """Every target by name; a package's target does not replace a built-in one."""
-    found = dict(TARGETS)
+    found = TARGETS | C_TARGETS
     for entry in sorted(entry_points(group="irc.targets"), key=lambda e: e.name):
         try:
             target = entry.load()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import irc.ops  # noqa: F401  # fills the registry of ops
 from irc.backends.artifact import Artifact
+from irc.backends.c.artifact import MODEL_FILE, CArtifact
 from irc.backends.onnx.artifact import OnnxArtifact
 from irc.backends.registry import find_target, target_of
 from irc.errors import ModelError, OptionError
@@ -79,6 +80,8 @@ def compile(
     evaluate: Evaluate | None = None,
     target: str | Target = "onnx",
     opset: int | None = None,
+    threads: int = 1,
+    isa: str = "",
     seed: int = 0,
     check: str = "",
     reproducer: str | Path | None = None,
@@ -95,6 +98,7 @@ def compile(
     evaluate : called with a function that runs the model on one input; returns the metric for the report
     target : a target or its name, see `irc targets`
     opset : of the ONNX file; the model's own (21 at least) if not given
+    threads, isa : of calls of a C artifact: how many threads, and the instruction set if not the best one
     seed : of everything random
     check : `numerics` holds every pass that is not lossy to its tolerance, by running the graph before and after
     reproducer : folder in which a crash of a pass leaves what replays it
@@ -119,26 +123,31 @@ def compile(
     samples = None if calibration is None else Samples(calibration, graph)
     context = Context(goal, graph.copy(), calibration=samples, evaluate=evaluate, seed=seed, progress=progress)
     ledger = pipeline.run(graph, context)
-    for node in goal.missing(graph):
+    for node in goal.missing(graph) if goal.kind == "onnx" else ():
         ledger.rows[0].notes.append(f"{node!r} is not defined by ONNX or onnxruntime; it needs its own library to run")
     graph.info.metadata.update({"irc.target": goal.name, "irc.passes": format_pipeline(steps)})
-    return _artifact(graph, goal, ledger, opset)
+    return _artifact(graph, goal, ledger, opset=opset, threads=threads, isa=isa)
 
 
 def open(path: str | Path) -> Artifact:
-    """The artifact that was saved at `path`; any other ONNX file will do too.
+    """The artifact that was saved at `path`, a file or a folder; any other ONNX file will do too.
 
     Raises
     ------
     ModelError : there is no model, or it cannot be read.
     """
-    graph = read_onnx(path)
-    return _artifact(graph, target_of(graph), Ledger([Row("opened", notes=list(graph.info.notes))]), None)
+    place = Path(path)
+    graph = read_onnx(place / MODEL_FILE if place.is_dir() else place)
+    return _artifact(graph, target_of(graph), Ledger([Row("opened", notes=list(graph.info.notes))]))
 
 
-def _artifact(graph: Graph, target: Target, ledger: Ledger, opset: int | None) -> Artifact:
+def _artifact(
+    graph: Graph, target: Target, ledger: Ledger, *, opset: int | None = None, threads: int = 1, isa: str = ""
+) -> Artifact:
     if target.kind == "onnx":
         return OnnxArtifact(graph, target, Report(ledger), opset)
+    if target.kind == "c":
+        return CArtifact(graph, target, Report(ledger), threads=threads, isa=isa)
     raise OptionError(f"target '{target.name}' is of kind '{target.kind}', which no backend writes")
 
 

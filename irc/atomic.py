@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -52,3 +53,36 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def atomic_folder(path: Path, *, marker: str) -> Iterator[Path]:
+    """A folder that appears under its name when it is complete; on an error or an interrupt nothing appears.
+
+    marker : a file that tells a folder made so; one that has it is replaced, any other stays and is an error
+
+    Raises
+    ------
+    OutputError : the folder cannot be written, or something else has its name.
+    """
+    if path.exists() and not (path / marker).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise OutputError(f"'{path}' exists and holds something else; choose another output path, or remove it")
+    try:
+        made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise OutputError(f"'{path}' cannot be written: {error.strerror}; choose another output path") from None
+    old = made.with_name(made.name + ".old")
+    try:
+        new = made / "new"
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.replace(old)
+        new.replace(path)
+    except OSError as error:
+        if old.exists() and not path.exists():
+            old.replace(path)
+        raise OutputError(f"'{path}' cannot be written: {error.strerror}; choose another output path") from None
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -41,3 +41,11 @@ class ExecutionError(IrcError):
 
 class OutputError(IrcError):
     """The result cannot be written where it was asked for."""
+
+
+class ToolchainError(IrcError):
+    """There is no C compiler for the machine, or it refuses the code; the text says what to install or what it said."""
+
+
+class BackendError(IrcError):
+    """A compiled artifact cannot run what it was given, or its target cannot take the model."""

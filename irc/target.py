@@ -51,6 +51,8 @@ class QuantPolicy:
     float_bias : the bias of a contraction stays float (TensorRT), instead of int32 through a DequantizeLinear
     saturating_pairs : the runtime may add two products in 16 bits (x86 without VNNI); weights are scaled to fit
     gemm_output_float : a Gemm or MatMul may give float out, so that a graph's last layer is not requantized
+    matmul_right_symmetric : the second of two data that a MatMul multiplies has codes -128 to 127 and zero point 0
+    bias_add_fused : a constant that is added to a contraction, one number a channel, is its bias and stays float
     """
 
     activation: IntegerFormat = IntegerFormat(signed=False, symmetric=False)
@@ -62,6 +64,8 @@ class QuantPolicy:
     float_bias: bool = False
     saturating_pairs: bool = False
     gemm_output_float: bool = True
+    matmul_right_symmetric: bool = False
+    bias_add_fused: bool = False
 
     def runs_integer(self, op: Op) -> bool:
         """Whether the target runs the op as integer when its inputs are."""

@@ -3,7 +3,8 @@
     base, options, registry             what a pass is; its options as text; passes by name
     context, pipeline                   what a pass is given; running passes in order
     numerics, reproducer                holding a pass to what it declares; what a crash leaves behind
-    edit, quantized_contractions        what several passes do alike; `simplify_rules` are the rules of `simplify`
+    edit, qdq, quantized_contractions   what several passes do alike
+    simplify_rules, integer_rules       the rules of `simplify`, those of `lower-to-integer`
     every other file                    the pass of that name
 """
 
@@ -17,6 +18,7 @@ from irc.passes.fold_batch_norm import FoldBatchNorm
 from irc.passes.fold_constants import FoldConstants
 from irc.passes.fold_pad import FoldPad
 from irc.passes.insert_fake_quant import InsertFakeQuant
+from irc.passes.lower_to_integer import LowerToInteger
 from irc.passes.optimize_rounding import OptimizeRounding
 from irc.passes.quantize import Quantize
 from irc.passes.simplify import Simplify
@@ -34,6 +36,7 @@ __all__ = [
     "FoldConstants",
     "FoldPad",
     "InsertFakeQuant",
+    "LowerToInteger",
     "OptimizeRounding",
     "Outcome",
     "Pass",

@@ -17,6 +17,7 @@ from irc.op import QuantKind
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.base import LOSSY, Pass, option
 from irc.passes.context import Context
+from irc.target import QuantPolicy
 from irc.types import Array
 
 _SMALLEST_SCALE = 1e-12
@@ -67,20 +68,20 @@ class Calibrate(Pass):
         histograms: dict[Value, Histogram] = {}
         if self.method != "min-max":
             histograms = collect_histograms(graph, ranges, context.samples("calibrate (histograms)"))
-        symmetric = context.target.policy.activation.symmetric
+        policy = context.target.policy
         removed = []
         chosen: dict[Node, tuple[float, float]] = {}
         for node in watched:
             reason = _unusable(ranges.get(_source(node)))
             if reason is None:
-                chosen[node] = self._range(node, ranges[_source(node)], histograms.get(_source(node)), symmetric)
+                chosen[node] = self._range(node, ranges[_source(node)], histograms.get(_source(node)), policy)
             else:
                 context.decline(node, reason)
                 removed.append(node)
-        if context.target.policy.concat_shares_scale:
+        if policy.concat_shares_scale:
             _join_concats(graph, chosen)
         for node, (low, high) in chosen.items():
-            scale, zero_point = scale_of_range(low, high, _op(node), symmetric=symmetric)
+            scale, zero_point = scale_of_range(low, high, _op(node), symmetric=is_symmetric(_op(node), policy))
             set_scale(node, np.float32(scale), np.int32(zero_point))
         for node, leader in followers.items():
             _follow(node, leader, removed, context)
@@ -88,12 +89,17 @@ class Calibrate(Pass):
             node.graph.replace(node, [_source(node)])
 
     def _range(
-        self, node: Node, seen: Range, histogram: Histogram | None, symmetric: bool
+        self, node: Node, seen: Range, histogram: Histogram | None, policy: QuantPolicy
     ) -> tuple[float, float]:
         if histogram is None:
             return seen.low, seen.high
         op = _op(node)
-        return choose_range(histogram, self.method, self.percentile, op.qmax - op.qmin + 1, symmetric)
+        return choose_range(histogram, self.method, self.percentile, op.qmax - op.qmin + 1, is_symmetric(op, policy))
+
+
+def is_symmetric(op: FakeQuant, policy: QuantPolicy) -> bool:
+    """Whether an activation's zero point must be 0: a signed one among unsigned ones is the right side of a MatMul."""
+    return policy.activation.symmetric or (op.qmin < 0 and not policy.activation.signed)
 
 
 def scale_of_range(low: float, high: float, op: FakeQuant, *, symmetric: bool = False) -> tuple[float, int]:
@@ -151,7 +157,7 @@ def _calibrate_constant(node: Node, pairs_fit: bool, context: Context) -> None:
         return
     if not is_weight:
         low, high = float(data.min(initial=0)), float(data.max(initial=0))
-        scale, zero_point = scale_of_range(low, high, op, symmetric=context.target.policy.activation.symmetric)
+        scale, zero_point = scale_of_range(low, high, op, symmetric=is_symmetric(op, context.target.policy))
         set_scale(node, np.float32(scale), np.int32(zero_point))
         return
     axes = tuple(a for a in range(data.ndim) if a != op.axis)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from irc.analysis.integer_plan import IntegerPlan, data_inputs, matches, plan_integer, producer, weight_input
+from irc.analysis.integer_plan import (
+    IntegerPlan,
+    data_inputs,
+    matches,
+    plan_integer,
+    producer,
+    source_of,
+    weight_input,
+)
 from irc.errors import OptionError
 from irc.graph import Graph, Node, Origin, Value
 from irc.op import QuantKind
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.base import EXACT, Pass, option
 from irc.passes.context import Context
+from irc.passes.edit import per_channel
 from irc.target import QuantPolicy
 from irc.types import DType
 
@@ -52,6 +61,7 @@ class _Inserter:
         self.policy = policy
         self.plan = plan
         self.made: dict[tuple[Value, Graph], Value] = {}
+        self.symmetric = right_operands(plan) if policy.matmul_right_symmetric else frozenset[Value]()
 
     def run(self) -> None:
         for node in self.plan.integer:
@@ -66,16 +76,39 @@ class _Inserter:
                 self._output(node, value)
 
     def _quantized_inputs(self, node: Node) -> list[int]:
-        """The data inputs to quantize: all, but for TensorRT the branch of a residual Add that a contraction makes."""
+        """The data inputs to quantize: all, but not the branch of a residual Add that is computed with a contraction.
+
+        None of an Add that is a contraction's bias.
+        """
         indices = data_inputs(node)
+        if self._bias_of(node) is not None:
+            return []
         if not (self.policy.residual_skip_only and node.op.name == "Add" and len(indices) == 2):
             return indices
-        makers = [producer(node.input(i)) for i in indices]
-        for index, maker in zip(reversed(indices), reversed(makers), strict=True):
-            value = _required(node, index)
-            if maker in self.plan.integer and maker.op.quant.kind is QuantKind.CONTRACTION and len(value.uses) == 1:
+        for index in reversed(indices):
+            maker = producer(node.input(index))
+            maker = (self._bias_of(maker) if maker is not None else None) or maker
+            if maker in self.plan.integer and maker.op.quant.kind is QuantKind.CONTRACTION and (
+                len(_required(node, index).uses) == 1
+            ):
                 return [i for i in indices if i != index]
         return indices
+
+    def _bias_of(self, node: Node) -> Node | None:
+        """The contraction with a constant weight whose bias the node adds, if the target takes an Add for that."""
+        if not self.policy.bias_add_fused or node.op.name != "Add" or node not in self.plan.integer:
+            return None
+        for index in (0, 1):
+            value, other = _required(node, index), source_of(_required(node, 1 - index)).data
+            maker = producer(value)
+            if maker not in self.plan.integer or maker.op.quant.kind is not QuantKind.CONTRACTION or other is None:
+                continue
+            one_each = other.shape[-1:] == other.shape  # along the last axis
+            if maker.op.name == "Conv":
+                one_each = per_channel(other, value) is not None
+            if weight_input(maker) is not None and maker.output.use_count == 1 and (one_each or other.size == 1):
+                return maker
+        return None
 
     def _output(self, node: Node, value: Value) -> None:
         type = value.tensor_type
@@ -85,17 +118,18 @@ class _Inserter:
         if len(readers) == 1 and readers[0].op.quant.kind is QuantKind.ACTIVATION and readers[0] in self.plan.integer:
             node, value = readers[0], readers[0].output
             readers = value.users
-        may_be_float = self.policy.gemm_output_float and node.op.name in ("Gemm", "MatMul")
+        maker = self._bias_of(node) or node
+        may_be_float = self.policy.gemm_output_float and maker.op.name in ("Gemm", "MatMul")
         if may_be_float and not any(r in self.plan.integer for r in readers):
             return
-        if self._feeds_residual(value, readers):
+        if self._stays_inside(value, readers):
             return
         quantized = self._activation(value, node)
         value.replace_uses(quantized, keep=[n for n in value.users if n.output is quantized])
 
-    def _feeds_residual(self, value: Value, readers: list[Node]) -> bool:
-        """Whether the value goes, unquantized, only into a residual Add that the target fuses with its producer."""
-        if not self.policy.residual_skip_only or len(readers) != 1 or len(value.uses) != 1:
+    def _stays_inside(self, value: Value, readers: list[Node]) -> bool:
+        """Whether the value goes, unquantized, only into an Add that the target computes with the value's producer."""
+        if len(readers) != 1 or len(value.uses) != 1:
             return False
         (reader,) = readers
         if reader.op.name != "Add" or reader not in self.plan.integer:
@@ -113,6 +147,8 @@ class _Inserter:
                     return user.output
         if (value, graph) not in self.made:
             format = self.policy.activation
+            if value in self.symmetric:
+                format = replace(format, signed=True, symmetric=True)
             op = FakeQuant(qmin=format.qmin, qmax=format.qmax)
             self.made[value, graph] = _insert(value, reader, op).output
         return self.made[value, graph]
@@ -131,6 +167,25 @@ class _Inserter:
         op = FakeQuant(axis=axis, qmin=format.narrow_qmin, qmax=format.qmax)
         made = node.graph.insert(op, [value], before=node, name=f"{value.name}.quantized", types=[value.type])
         return made.output
+
+
+def right_operands(plan: IntegerPlan) -> frozenset[Value]:
+    """The values that an integer MatMul of two data takes as its second, and all that share a scale with these."""
+    pending = [_required(n, 1) for n in plan.integer if n.op.name == "MatMul" and weight_input(n) is None]
+    found: set[Value] = set()
+    while pending:
+        value = source_of(pending.pop())
+        if value in found:
+            continue
+        found.add(value)
+        maker = value.producer
+        if maker is not None and maker.op.quant.kind is QuantKind.MOVEMENT:
+            pending.append(_required(maker, 0))
+        readers = [r for user in value.users for r in (user.output.users if isinstance(user.op, FakeQuant) else [user])]
+        for reader in readers:
+            if reader.op.quant.kind is QuantKind.MOVEMENT and source_of(_required(reader, 0)) is value:
+                pending.extend(reader.outputs)
+    return frozenset(found)
 
 
 def _is_quantized(value: Value) -> bool:

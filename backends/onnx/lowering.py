@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from irc.backends.onnx.opset import at_opset
-from irc.backends.onnx.qdq import lower_fake_quant
 from irc.errors import OptionError
 from irc.graph import Graph
 from irc.ops.fake_quant import FakeQuant
+from irc.passes.qdq import lower_fake_quant
+from irc.signature import OWN_DOMAIN
 from irc.target import Target
 from irc.types import DType
 
@@ -20,9 +21,15 @@ def lower(graph: Graph, target: Target, opset: int | None = None) -> Graph:
 
     Raises
     ------
-    OptionError : the model cannot be brought to that opset.
+    OptionError : the model cannot be brought to that opset, or holds integer ops, which ONNX has not.
     """
     lowered = graph.copy()
+    for node in lowered.walk():
+        if node.op.domain == OWN_DOMAIN and not isinstance(node.op, FakeQuant):
+            raise OptionError(
+                f"{node!r} is no operator of ONNX, whose files hold quantization as QuantizeLinear and "
+                "DequantizeLinear; leave out 'lower-to-integer', or compile for a target of C"
+            )
     quantized = any(isinstance(n.op, FakeQuant) and n.input(1) is not None for n in lowered.walk())
     lower_fake_quant(lowered, target.policy)
     have = lowered.info.opsets.get("", 1)

@@ -67,7 +67,7 @@ def data_inputs(node: Node) -> list[int]:
     quant = node.op.quant
     if quant.kind is QuantKind.CONTRACTION:
         weight = node.input(quant.weight) if quant.weight is not None else None
-        both = node.op.name == "MatMul" and weight is not None and _source(weight).data is None
+        both = node.op.name == "MatMul" and weight is not None and source_of(weight).data is None
         return [0, 1] if both else [0]
     if quant.variadic:
         return [i for i, v in enumerate(node.inputs) if v is not None and i >= quant.data[0]]
@@ -80,7 +80,7 @@ def weight_input(node: Node) -> int | None:
     return None if weight is None or weight in data_inputs(node) else weight
 
 
-def _source(value: Value) -> Value:
+def source_of(value: Value) -> Value:
     """The value behind a FakeQuant, if one made it."""
     made = value.producer
     if made is not None and isinstance(made.op, FakeQuant):
@@ -103,7 +103,7 @@ def _refusal(node: Node, policy: QuantPolicy, skip: Sequence[str]) -> str | None
         type = value.tensor_type if value is not None else None
         if type is None or type.dtype is not DType.F32:
             return f"input {index} is {type or 'of unknown type'}, not float32"
-        if value is not None and node.op.quant.kind is QuantKind.ARITHMETIC and is_mask(_source(value).data):
+        if value is not None and node.op.quant.kind is QuantKind.ARITHMETIC and is_mask(source_of(value).data):
             return f"input {index} ('{value.name}') holds a mask's magnitudes, which must not get a scale"
     if node.op.name == "Resize" and getattr(node.op, "mode", "") != "nearest":
         return "only nearest Resize moves elements without computing"
@@ -140,7 +140,7 @@ def _contraction_refusal(node: Node) -> str | None:
     weight = weight_input(node)
     if weight is not None:
         value = node.input(weight)
-        data = None if value is None else _source(value).data
+        data = None if value is None else source_of(value).data
         if data is None:
             return "its weight is not a constant"
         if not data.size:
@@ -175,7 +175,7 @@ def _settle(plan: IntegerPlan) -> None:
 
 def producer(value: Value | None) -> Node | None:
     """The node behind a value, FakeQuants looked through."""
-    return None if value is None else _source(value).producer
+    return None if value is None else source_of(value).producer
 
 
 def _fed(node: Node, plan: IntegerPlan) -> bool:

@@ -1,0 +1,110 @@
+"""A compiled C model: saved as a folder of C, run from Python through a shared library."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from irc.atomic import atomic_folder
+from irc.backends.artifact import Artifact
+from irc.backends.c.emit.names import identifier
+from irc.backends.c.emit.sources import Sources
+from irc.backends.c.isa import Isa
+from irc.backends.c.lower import legalize, lower
+from irc.backends.c.program import Program
+from irc.backends.c.runner import Runner
+from irc.backends.c.targets import isas_of
+from irc.backends.c.toolchain import build_library, find_compiler, write_files
+from irc.backends.onnx.lowering import lower as lower_to_onnx
+from irc.backends.onnx.save import save_graph
+from irc.errors import OptionError
+from irc.execution.samples import check_sample, input_signature
+from irc.graph import Graph
+from irc.report.report import Report
+from irc.target import Target
+
+MODEL_FILE = "model.onnx"  # the graph, so that `irc.open` brings the artifact back
+MANIFEST = "irc.json"
+
+
+class CArtifact(Artifact):
+    """A model in C for one of the `c` targets.
+
+    lowered : the graph in the ops that the C code runs
+    program : what it does step by step
+    threads : how many threads calls use
+    isa : the one instruction set that calls must use; the best of the target's that the processor has, if empty
+    """
+
+    def __init__(
+        self, graph: Graph, target: Target, report: Report, *, threads: int = 1, isa: str = "", name: str = "model"
+    ) -> None:
+        super().__init__(graph, target, report)
+        self.threads = threads
+        self.isa = isa
+        self.name = identifier(name, "model")
+        self.lowered = legalize(graph, target)
+        self.program: Program = lower(self.lowered)
+        self.machine, self.isas = isas_of(target)
+        _check_isa(isa, self.isas, target)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The C files."""
+        return Sources(self.name, self.program, self.isas, self.machine)
+
+    @cached_property
+    def library(self) -> Path:
+        """The shared library, built with the C compiler of this machine; it stays in irc's cache."""
+        return build_library(self.sources.files, self.sources.objects, find_compiler(self.machine))
+
+    @cached_property
+    def runner(self) -> Runner:
+        """The loaded library."""
+        ports = self.program.inputs, self.program.outputs
+        return Runner(self.library, self.name, *ports, threads=self.threads, isa=self.isa)
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run it: arrays or torch tensors in input order, or one dict by input name; see `Runner`."""
+        item = inputs[0] if len(inputs) == 1 else inputs
+        sample = check_sample(item, self._signature)
+        arrays = [np.ascontiguousarray(sample[port.name]) for port in self.program.inputs]
+        made = self.runner(arrays)
+        return made[0] if len(made) == 1 else tuple(made)
+
+    @cached_property
+    def _signature(self) -> Any:
+        return input_signature(self.lowered)
+
+    def save(self, path: str | Path) -> None:
+        """Write the folder: C files, CMakeLists.txt, and the model itself, from which `irc.open` makes it again.
+
+        A folder that an earlier `save` made is replaced as a whole.
+
+        Raises
+        ------
+        OutputError : the folder cannot be written, or there is something else under that name.
+        """
+        with atomic_folder(Path(path), marker=MANIFEST) as folder:
+            write_files(folder, self.sources.files)
+            save_graph(lower_to_onnx(self.graph, self.target), folder / MODEL_FILE)
+            (folder / MANIFEST).write_text(json.dumps(self._manifest(), indent=1) + "\n")
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "target": self.target.name,
+            "name": self.name,
+            "isas": [isa.name for isa in self.isas],
+            "arena_bytes": self.sources.plan.arena,
+            "constant_bytes": self.sources.constants.bytes,
+        }
+
+
+def _check_isa(isa: str, isas: tuple[Isa, ...], target: Target) -> None:
+    names = [each.name for each in isas]
+    if isa and isa not in names:
+        raise OptionError(f"target '{target.name}' has no instruction set '{isa}'; it carries {', '.join(names)}")

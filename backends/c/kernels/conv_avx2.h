@@ -1,0 +1,100 @@
+/* irc_conv_block for AVX2: tiles of 6 positions x 16 channels, 12 accumulators.
+
+   Scratch memory: the lists of steps (conv_avx2_steps.h), then the activations of the block of positions, widened to int16:
+   per step of 4 codes c0 .. c3 the dwords (c0, c2), (c1, c3), which meet the even and the odd weights. */
+#ifndef IRC_CONV_AVX2_H
+#define IRC_CONV_AVX2_H
+
+#include "conv_avx2_tile.h"
+#include "conv_portable.h"
+
+#define IRC_CONV_BLOCK irc_conv_block
+#define IRC_CONV_STACK (32 * 1024)
+#define IRC_CONV_MOST(p, scratch_bytes) irc_conv_most_avx2(p, scratch_bytes)
+
+IRC_FN int32_t irc_steps_of(const irc_conv *p) { return p->runs * irc_ceil_div(p->run_length, 4); }
+
+/* Bytes of a position's widened activations; odd multiples of 32 keep the rows of a tile in different cache sets. */
+IRC_FN int64_t irc_wide_stride(const irc_conv *p) { return ((int64_t)irc_steps_of(p) * 8 / 64 + 1) * 64 + 32; }
+
+/* Positions whose widened activations fit; 0 if not even a tile's do. */
+IRC_FN int64_t irc_conv_fit_avx2(const irc_conv *p, size_t scratch_bytes)
+{
+    const int64_t room = (int64_t)scratch_bytes - (int64_t)irc_steps_of(p) * 3 * (int64_t)sizeof(irc_step) - 64;
+    return room <= 0 ? 0 : room / irc_wide_stride(p) / 6 * 6;
+}
+
+IRC_FN int32_t irc_conv_most_avx2(const irc_conv *p, size_t scratch_bytes)
+{
+    const int64_t fit = irc_conv_fit_avx2(p, scratch_bytes);
+    return fit ? (int32_t)(fit < IRC_POSITIONS ? fit : IRC_POSITIONS) : IRC_POSITIONS;
+}
+
+/* Widens the window of one position. */
+IRC_FN void irc_widen(const irc_conv *p, const uint8_t *x, uint8_t *wide)
+{
+    const irc_v split = _mm256_setr_epi8(0, -1, 2, -1, 1, -1, 3, -1, 4, -1, 6, -1, 5, -1, 7, -1, /* lane by lane */
+                                         8, -1, 10, -1, 9, -1, 11, -1, 12, -1, 14, -1, 13, -1, 15, -1);
+    const int32_t steps = irc_ceil_div(p->run_length, 4);
+    for (int32_t r = 0; r < p->runs; r++, wide += (int64_t)steps * 8) {
+        const uint8_t *a = x + p->run_offset[r];
+        for (int32_t s = 0; s < steps; s += 4) {
+            const irc_v codes = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(a + 4 * s)));
+            irc_store(wide + 8 * s, _mm256_shuffle_epi8(codes, split));
+        }
+    }
+}
+
+/* All positions of the block times the 16 channels of weight block b. */
+IRC_FN void irc_conv_column(const irc_conv *p, const irc_positions *q, const irc_conv_part *part, void *y, int32_t b,
+                            const irc_steps *steps, const uint8_t *wide)
+{
+    const int64_t stride = irc_wide_stride(p);
+    irc_tile t;
+    t.steps = steps;
+    t.clamp = irc_clamp_of(p->residual_scale, p->lo, p->hi, p->flags & IRC_CODES_FIT);
+    t.w = part->w + (int64_t)b * irc_steps_of(p) * 64;
+    t.scale = part->scale + b * IRC_BLOCK;
+    t.bias = part->bias + b * IRC_BLOCK;
+    t.init = part->acc_init ? part->acc_init + b * IRC_BLOCK : NULL;
+    t.n = part->n - b * IRC_BLOCK < IRC_BLOCK ? part->n - b * IRC_BLOCK : IRC_BLOCK;
+    t.stride = stride;
+    for (int32_t i = 0; i < q->count; i += IRC_TILE_ROWS) {
+        t.rows = q->count - i < IRC_TILE_ROWS ? q->count - i : IRC_TILE_ROWS;
+        for (int32_t r = 0; r < IRC_TILE_ROWS; r++) {
+            const int32_t j = r < t.rows ? i + r : i;
+            t.out[r] = irc_conv_output(p, q, part, y, j, b);
+            t.x[r] = part->x + q->x[j];
+            t.row[r] = part->acc_rows ? part->acc_rows[j] : 0;
+        }
+        t.wide = wide + i * stride;
+        irc_tile_avx2(&t);
+    }
+}
+
+/* A list is worth its making if some tiles use it. */
+#define IRC_SORT_FROM 25
+
+IRC_FN void irc_conv_block(const irc_conv *p, const irc_positions *q, const irc_conv_part *part, void *y, void *scratch,
+                           size_t scratch_bytes)
+{
+    const int32_t count = irc_steps_of(p);
+    const int sorted = (p->flags & IRC_PAIRS_SAFE) || q->count >= IRC_SORT_FROM;
+    irc_step *list = (irc_step *)scratch;
+    uint8_t *wide = (uint8_t *)(list + (int64_t)3 * count);
+    irc_steps steps = {list, list + count, list + 2 * count, 0, 0, 0};
+    if (!irc_conv_fit_avx2(p, scratch_bytes)) {
+        irc_conv_block_portable(p, q, part, y);
+        return;
+    }
+    wide += (64 - (uintptr_t)wide % 64) % 64;
+    if (!(p->flags & IRC_PAIRS_SAFE))
+        for (int32_t i = 0; i < q->count; i++)
+            irc_widen(p, part->x + q->x[i], wide + i * irc_wide_stride(p));
+    for (int32_t b = 0; b * IRC_BLOCK < part->n; b++) {
+        irc_sort_steps(p, part->w + (int64_t)b * count * 64, sorted, &steps);
+        irc_conv_column(p, q, part, y, b, &steps, wide);
+    }
+}
+
+#endif

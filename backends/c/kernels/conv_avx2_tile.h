@@ -1,0 +1,193 @@
+/* The register tile of AVX2: up to 6 positions x 16 channels (or 8), all steps of the window, and the requantization.
+
+   The order of the instructions matters (products in twos, then their sums), and compilers spill what they reorder: so a row of
+   a step is one asm statement, from the broadcast of 4 codes to the two sums. */
+#ifndef IRC_CONV_AVX2_TILE_H
+#define IRC_CONV_AVX2_TILE_H
+
+#include "conv_avx2_steps.h"
+
+#define IRC_TILE_ROWS 6
+
+typedef struct irc_tile {
+    const uint8_t *x[IRC_TILE_ROWS]; /* the windows */
+    const uint8_t *wide;             /* the windows, widened; `stride` bytes apart */
+    int64_t stride;
+    const int8_t *w;
+    const irc_steps *steps;
+    const float *scale, *bias;
+    const int32_t *init; /* [16] or NULL */
+    int32_t row[IRC_TILE_ROWS];
+    int32_t rows, n; /* n <= 16 channels */
+    irc_output out[IRC_TILE_ROWS];
+    irc_clamp clamp;
+} irc_tile;
+
+#define IRC_FOUR(p) (*(const uint8_t(*)[4])(p))
+
+/* c0 += pairs(a, w0), c1 += pairs(a, w1) by int16 sums of u8 times s8 */
+#define IRC_PAIR_ROW(c0, c1, a, w0, w1, one) \
+    do { \
+        irc_v t, u; \
+        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpmaddubsw %[b0],%[t],%[u]\n\tvpmaddubsw %[b1],%[t],%[t]\n\t" \
+                         "vpmaddwd %[o],%[u],%[u]\n\tvpmaddwd %[o],%[t],%[t]\n\t" \
+                         "vpaddd %[u],%[d0],%[d0]\n\tvpaddd %[t],%[d1],%[d1]" \
+                         : [d0] "+x"(c0), [d1] "+x"(c1), [t] "=&x"(t), [u] "=&x"(u) \
+                         : [x] "m"(IRC_FOUR(a)), [b0] "x"(w0), [b1] "x"(w1), [o] "m"(one)); \
+    } while (0)
+#define IRC_PAIR_ROW_1(c0, a, w0, one) \
+    do { \
+        irc_v t; \
+        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpmaddubsw %[b0],%[t],%[t]\n\tvpmaddwd %[o],%[t],%[t]\n\t" \
+                         "vpaddd %[t],%[d0],%[d0]" \
+                         : [d0] "+x"(c0), [t] "=&x"(t) \
+                         : [x] "m"(IRC_FOUR(a)), [b0] "x"(w0), [o] "m"(one)); \
+    } while (0)
+/* c += pairs(a, v) + pairs(a + 4, w), added in int16 */
+#define IRC_QUAD_ROW(c, a, v, w, one) \
+    do { \
+        irc_v t, u; \
+        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpbroadcastd %[y],%[u]\n\tvpmaddubsw %[b0],%[t],%[t]\n\t" \
+                         "vpmaddubsw %[b1],%[u],%[u]\n\tvpaddw %[u],%[t],%[t]\n\tvpmaddwd %[o],%[t],%[t]\n\t" \
+                         "vpaddd %[t],%[d0],%[d0]" \
+                         : [d0] "+x"(c), [t] "=&x"(t), [u] "=&x"(u) \
+                         : [x] "m"(IRC_FOUR(a)), [y] "m"(IRC_FOUR((a) + 4)), [b0] "x"(v), [b1] "x"(w), [o] "m"(one)); \
+    } while (0)
+/* c0 += a w0, c1 += a w1 by int32 sums of s16 pairs */
+#define IRC_WIDE_ROW(c0, c1, a, w0, w1) \
+    do { \
+        irc_v t, u; \
+        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpmaddwd %[b0],%[t],%[u]\n\tvpmaddwd %[b1],%[t],%[t]\n\t" \
+                         "vpaddd %[u],%[d0],%[d0]\n\tvpaddd %[t],%[d1],%[d1]" \
+                         : [d0] "+x"(c0), [d1] "+x"(c1), [t] "=&x"(t), [u] "=&x"(u) \
+                         : [x] "m"(IRC_FOUR(a)), [b0] "x"(w0), [b1] "x"(w1)); \
+    } while (0)
+#define IRC_WIDE_ROW_1(c0, a, w0) \
+    do { \
+        irc_v t; \
+        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpmaddwd %[b0],%[t],%[t]\n\tvpaddd %[t],%[d0],%[d0]" \
+                         : [d0] "+x"(c0), [t] "=&x"(t) \
+                         : [x] "m"(IRC_FOUR(a)), [b0] "x"(w0)); \
+    } while (0)
+
+/* Does X for the rows of the tile; R is a constant. */
+#define IRC_ROWS(X) \
+    X(0) \
+    if (R > 1) { \
+        X(1) \
+    } \
+    if (R > 2) { \
+        X(2) X(3) \
+    } \
+    if (R > 4) { \
+        X(4) X(5) \
+    }
+
+/* Rounded or stored as floats: two positions, 16 channels. */
+IRC_INLINE void irc_tile_output(const irc_tile *t, const int V, irc_v a0, irc_v a1, irc_v b0, irc_v b1, int a, int b)
+{
+    const irc_vf s0 = _mm256_loadu_ps(t->scale), d0 = _mm256_loadu_ps(t->bias);
+    const irc_vf s1 = V > 1 ? _mm256_loadu_ps(t->scale + 8) : s0, d1 = V > 1 ? _mm256_loadu_ps(t->bias + 8) : d0;
+    const irc_output *p = &t->out[a], *q = &t->out[b];
+    const int residual = p->residual != NULL;
+    const irc_vf ta0 = irc_scaled(a0, s0, d0, p->residual, &t->clamp), tb0 = irc_scaled(b0, s0, d0, q->residual, &t->clamp);
+    irc_vf ta1 = ta0, tb1 = tb0;
+    if (V > 1) {
+        ta1 = irc_scaled(a1, s1, d1, residual ? p->residual + 8 : NULL, &t->clamp);
+        tb1 = irc_scaled(b1, s1, d1, residual ? q->residual + 8 : NULL, &t->clamp);
+    }
+    if (p->floats) {
+        irc_store_floats(p->floats, ta0, t->n);
+        if (b < t->rows)
+            irc_store_floats(q->floats, tb0, t->n);
+        if (V > 1) {
+            irc_store_floats(p->floats + 8, ta1, t->n - 8);
+            if (b < t->rows)
+                irc_store_floats(q->floats + 8, tb1, t->n - 8);
+        }
+    } else {
+        __m128i ca, cb;
+        irc_codes(irc_rounded(ta0, &t->clamp), irc_rounded(ta1, &t->clamp), irc_rounded(tb0, &t->clamp),
+                  irc_rounded(tb1, &t->clamp), &t->clamp, &ca, &cb);
+        irc_store_codes(p->codes, ca, t->n);
+        if (b < t->rows)
+            irc_store_codes(q->codes, cb, t->n);
+    }
+}
+
+/* R rows (1, 2, 4 or 6), V vectors of 8 channels (1 or 2). Rows past t->rows repeat row 0 and are not stored. */
+IRC_INLINE void irc_tile_run(const irc_tile *t, const int R, const int V)
+{
+    static const int16_t ones[16] __attribute__((aligned(32))) = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const irc_v *one = (const irc_v *)(const void *)ones;
+    const irc_v zero = _mm256_setzero_si256();
+    const irc_v i0 = t->init ? irc_load(t->init) : zero, i1 = t->init && V > 1 ? irc_load(t->init + 8) : zero;
+    const int64_t stride = t->stride;
+    const int32_t quads = t->steps->quads, pairs = t->steps->pairs, wides = t->steps->wides;
+#define IRC_START(r) c##r##0 = _mm256_add_epi32(i0, _mm256_set1_epi32(t->row[r])), \
+                     c##r##1 = _mm256_add_epi32(i1, _mm256_set1_epi32(t->row[r])), x##r = t->x[r];
+#define IRC_DECLARE(r) irc_v c##r##0 = zero, c##r##1 = zero; const uint8_t *x##r = NULL;
+    IRC_DECLARE(0) IRC_DECLARE(1) IRC_DECLARE(2) IRC_DECLARE(3) IRC_DECLARE(4) IRC_DECLARE(5)
+    IRC_ROWS(IRC_START)
+    for (int32_t v = 0; quads && v < V; v++) {
+        for (int32_t i = 0; i < quads; i++) {
+            const int32_t at = t->steps->quad[i].x;
+            const int8_t *w = t->w + (int64_t)t->steps->quad[i].index * 64 + 32 * v;
+            const irc_v w0 = irc_load(w), w1 = irc_load(w + 64);
+#define IRC_QUAD(r) IRC_QUAD_ROW(c##r##0, x##r + at, w0, w1, *one);
+            IRC_ROWS(IRC_QUAD)
+        }
+        if (V > 1) { /* the other 8 channels are next: after two turns all is as it was */
+            irc_v s;
+#define IRC_SWAP(r) s = c##r##0, c##r##0 = c##r##1, c##r##1 = s;
+            IRC_ROWS(IRC_SWAP)
+        }
+    }
+    for (int32_t i = 0; i < pairs; i++) {
+        const int32_t at = t->steps->pair[i].x;
+        const int8_t *w = t->w + (int64_t)t->steps->pair[i].index * 64;
+        const irc_v w0 = irc_load(w), w1 = V > 1 ? irc_load(w + 32) : w0;
+#define IRC_PAIR(r) if (V > 1) IRC_PAIR_ROW(c##r##0, c##r##1, x##r + at, w0, w1, *one); else IRC_PAIR_ROW_1(c##r##0, x##r + at, w0, *one);
+        IRC_ROWS(IRC_PAIR)
+    }
+    for (int32_t i = 0; i < wides; i++) {
+        const int8_t *w = t->w + (int64_t)t->steps->wide[i].index * 64;
+        const uint8_t *low = t->wide + (int64_t)t->steps->wide[i].index * 8, *high = low + 3 * stride;
+        irc_v w0 = _mm256_srai_epi16(_mm256_slli_epi16(irc_load(w), 8), 8), w1 = w0;
+        if (V > 1)
+            w1 = _mm256_srai_epi16(_mm256_slli_epi16(irc_load(w + 32), 8), 8);
+#define IRC_AT(r) ((r < 3 ? low + r * stride : high + (r - 3) * stride))
+#define IRC_EVEN(r) if (V > 1) IRC_WIDE_ROW(c##r##0, c##r##1, IRC_AT(r), w0, w1); else IRC_WIDE_ROW_1(c##r##0, IRC_AT(r), w0);
+        IRC_ROWS(IRC_EVEN)
+        w0 = w1 = _mm256_srai_epi16(irc_load(w), 8);
+        if (V > 1)
+            w1 = _mm256_srai_epi16(irc_load(w + 32), 8);
+#define IRC_ODD(r) if (V > 1) IRC_WIDE_ROW(c##r##0, c##r##1, IRC_AT(r) + 4, w0, w1); else IRC_WIDE_ROW_1(c##r##0, IRC_AT(r) + 4, w0);
+        IRC_ROWS(IRC_ODD)
+    }
+    irc_tile_output(t, V, c00, c01, R > 1 ? c10 : c00, R > 1 ? c11 : c01, 0, R > 1 ? 1 : 0);
+    if (R > 2)
+        irc_tile_output(t, V, c20, c21, c30, c31, 2, 3);
+    if (R > 4)
+        irc_tile_output(t, V, c40, c41, c50, c51, 4, 5);
+}
+
+#define IRC_TILE(R, V) \
+    static __attribute__((noinline, unused)) void irc_tile_##R##x##V(const irc_tile *t) { irc_tile_run(t, R, V); }
+IRC_TILE(1, 1)
+IRC_TILE(2, 1)
+IRC_TILE(4, 1)
+IRC_TILE(6, 1)
+IRC_TILE(1, 2)
+IRC_TILE(2, 2)
+IRC_TILE(4, 2)
+IRC_TILE(6, 2)
+
+IRC_FN void irc_tile_avx2(const irc_tile *t)
+{
+    static void (*const tiles[2][4])(const irc_tile *) = {{irc_tile_1x1, irc_tile_2x1, irc_tile_4x1, irc_tile_6x1},
+                                                          {irc_tile_1x2, irc_tile_2x2, irc_tile_4x2, irc_tile_6x2}};
+    tiles[t->n > 8][t->rows > 4 ? 3 : t->rows > 2 ? 2 : t->rows - 1](t);
+}
+
+#endif

@@ -1,0 +1,59 @@
+"""Graph to Program."""
+
+from __future__ import annotations
+
+from irc.backends.c.lowering import RULES
+from irc.backends.c.lowering.builder import Builder
+from irc.backends.c.lowering.rules import has_rule
+from irc.backends.c.program import Program
+from irc.errors import BackendError
+from irc.graph import Graph, Node
+from irc.passes.context import Context
+from irc.passes.options import parse_pipeline
+from irc.report.ledger import Row
+from irc.target import Target
+from irc.verify import verify
+
+_CLEAN = "fold-constants, simplify, common-subexpressions, eliminate-dead"
+
+
+def legalize(graph: Graph, target: Target) -> Graph:
+    """A copy of the graph in the ops that the C backend runs: integer ops where it is quantized, float ops elsewhere."""
+    made = graph.copy()
+    context = Context(target, graph)
+    for each in parse_pipeline(f"{_CLEAN}, lower-to-integer, {_CLEAN}"):
+        context.row = Row(each.pass_name())
+        each.run(made, context)
+    verify(made)
+    return made
+
+
+def lower(graph: Graph) -> Program:
+    """The program of a legalized graph of static shapes.
+
+    Raises
+    ------
+    BackendError : it has nodes that there is no rule for; the text names them.
+    """
+    refuse(missing(graph))
+    builder = Builder(graph)
+    for node in graph:
+        if not all(builder.is_made(v) for v in node.outputs if v.use_count):
+            RULES[type(node.op)](builder, node)
+    return builder.finish()
+
+
+def missing(graph: Graph) -> list[Node]:
+    """The nodes that no rule covers."""
+    return [node for node in graph if not has_rule(node)]
+
+
+def refuse(nodes: list[Node]) -> None:
+    """Raise the error that names these nodes, if there are any."""
+    if not nodes:
+        return
+    shown = ", ".join(repr(n) for n in nodes[:8]) + (f" and {len(nodes) - 8} more" if len(nodes) > 8 else "")
+    raise BackendError(
+        f"the C backend has no kernel for {shown}; compile for target 'onnx' instead, or cut the model so that these "
+        "run elsewhere"
+    )

@@ -1,0 +1,86 @@
+"""A compiled model called from Python."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from irc.backends.c.program import Port
+from irc.errors import BackendError
+from irc.types import Array
+
+
+class Runner:
+    """A loaded library with one context; calls release the interpreter's lock.
+
+    One call at a time: for more at once make more runners, each has memory of its own.
+    """
+
+    def __init__(
+        self,
+        library: Path,
+        name: str,
+        inputs: Sequence[Port],
+        outputs: Sequence[Port],
+        *,
+        threads: int = 1,
+        isa: str = "",
+    ) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._name = name
+        self._outputs = [(p.view.shape, p.view.dtype.numpy) for p in outputs]
+        self._in = (ctypes.c_void_p * max(len(inputs), 1))()
+        self._out = (ctypes.c_void_p * max(len(outputs), 1))()
+        self._run = self._function("run_array", ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+        size = self._function("size", ctypes.c_size_t, ctypes.c_int)(threads)
+        self._memory = np.empty(size + 64, np.uint8)
+        start = -self._memory.ctypes.data % 64
+        self._context = ctypes.c_void_p()
+        init = self._function(
+            "init", ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p
+        )
+        at = self._memory.ctypes.data + start
+        self._check(init(at, size, threads, isa.encode() or None, ctypes.byref(self._context)))
+        self.bytes = size
+        self.isa: str = self._function("isa", ctypes.c_char_p, ctypes.c_void_p)(self._context).decode()
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run once.
+
+        inputs : contiguous arrays of the right shapes and dtypes, in order; they are read where they are
+
+        Returns
+        -------
+        New arrays, in order.
+        """
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        for i, array in enumerate(inputs):
+            self._in[i] = array.ctypes.data
+        for i, array in enumerate(outputs):
+            self._out[i] = array.ctypes.data
+        self._check(self._run(self._context, self._in, self._out))
+        return outputs
+
+    def _function(self, what: str, result: type, *arguments: type) -> ctypes._NamedFuncPointer:
+        function = getattr(self._library, f"irc_{self._name}_{what}")
+        function.restype = result
+        function.argtypes = list(arguments)
+        return function
+
+    def _check(self, code: int) -> None:
+        if code:
+            said = self._function("error", ctypes.c_char_p, ctypes.c_int)(code).decode()
+            raise BackendError(f"the compiled model '{self._name}' says: {said}")
+
+    def close(self) -> None:
+        """End its threads; it cannot be called afterwards."""
+        if self._context:
+            self._function("free", None, ctypes.c_void_p)(self._context)  # type: ignore[arg-type]  # ctypes takes None
+            self._context = ctypes.c_void_p()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_context"):
+            self.close()

@@ -1,0 +1,166 @@
+"""Compilers: which there are, and a shared library from the C of a model.
+
+Objects are cached by the content of everything that goes into them, under $XDG_CACHE_HOME/irc (~/.cache/irc).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from irc.backends.c.isa import host_machine
+from irc.errors import ToolchainError
+
+# -O2 with the vectorizer at its full cost model; contraction off, since an fma is only where the contract says one
+COMMON_FLAGS = (
+    "-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off",
+)  # fmt: skip
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+_CROSS = {"aarch64": ("aarch64-linux-gnu-gcc",), "x86-64": ("x86_64-linux-gnu-gcc",)}
+_ZIG_TARGETS = {"aarch64": "aarch64-linux-gnu", "x86-64": "x86_64-linux-gnu"}
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler: the command to which flags and files are added, and what it says of its version."""
+
+    command: tuple[str, ...]
+    version: str
+
+    @property
+    def is_gcc(self) -> bool:
+        return "Free Software Foundation" in self.version
+
+
+def find_compiler(machine: str) -> Compiler:
+    """The compiler for a machine: $CC, cc, gcc, clang or zig; for another machine than this one its cross compiler.
+
+    Raises
+    ------
+    ToolchainError : there is none, with what to install.
+    """
+    native = machine in (host_machine(), "portable")
+    given = os.environ.get("CC", "").strip()
+    if native and given:
+        return _asked(tuple(shlex.split(given)))
+    names = ("cc", "gcc", "clang") if native else _CROSS.get(machine, ())
+    for name in names:
+        if shutil.which(name):
+            return _asked((name,))
+    if (zig := _zig(machine, native)) is not None:
+        return zig
+    what = "a C compiler: gcc or clang" if native else f"a cross compiler for {machine}: {' or '.join(names)}"
+    raise ToolchainError(
+        f"there is no C compiler for {machine}; install {what} (on Debian: apt install "
+        f"{'gcc' if native else f'gcc-{_ZIG_TARGETS.get(machine, machine)}'}), or pip install 'irc-compiler[zig]'"
+    )
+
+
+def _zig(machine: str, native: bool) -> Compiler | None:
+    if importlib.util.find_spec("ziglang") is None:
+        return None
+    import sys
+
+    target = () if native else ("-target", _ZIG_TARGETS.get(machine, machine))
+    return _asked((sys.executable, "-m", "ziglang", "cc", *target))
+
+
+@cache
+def _asked(command: tuple[str, ...]) -> Compiler:
+    try:
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True, timeout=120)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ToolchainError(f"the C compiler '{shlex.join(command)}' does not run: {error}") from error
+    return Compiler(command, done.stdout)
+
+
+def build_library(
+    files: Mapping[str, str], objects: Mapping[str, tuple[str, ...]], compiler: Compiler, *flags: str
+) -> Path:
+    """The shared library of a model's files, from the cache if it was built before.
+
+    files : text by path; objects : the .c files with the flags of each; flags : for all of them, and for linking
+
+    Raises
+    ------
+    ToolchainError : the compiler refuses, with what it said.
+    """
+    keys = {path: _key(files, path, (*COMMON_FLAGS, *own, *flags), compiler) for path, own in objects.items()}
+    library = cache_folder() / f"{_digest(*keys.values(), *flags)}.so"
+    if library.exists():
+        return library
+    with tempfile.TemporaryDirectory(prefix="irc-") as name:
+        folder = Path(name)
+        write_files(folder, files)
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            built = list(pool.map(lambda p: _compile(folder, p, objects[p], keys[p], compiler, flags), objects))
+        made = folder / "library.so"
+        _run([*compiler.command, "-shared", *flags, "-o", str(made), *map(str, built), "-lm", "-lpthread"], folder)
+        os.replace(shutil.copy(made, library.with_suffix(f".{os.getpid()}")), library)
+    return library
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the texts below a folder."""
+    for path, text in files.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+
+
+def cache_folder() -> Path:
+    """Where objects and libraries are kept; a temporary folder if the home cannot be written to."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irc"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        if os.access(base, os.W_OK):
+            return base
+    except OSError:
+        pass
+    return _temporary_cache()
+
+
+@cache
+def _temporary_cache() -> Path:
+    return Path(tempfile.mkdtemp(prefix="irc-cache-"))
+
+
+def _compile(
+    folder: Path, path: str, own: tuple[str, ...], key: str, compiler: Compiler, flags: tuple[str, ...]
+) -> Path:
+    cached = cache_folder() / f"{key}.o"
+    if not cached.exists():
+        made = folder / f"{key}.o"
+        command = [*compiler.command, *WARNINGS, *COMMON_FLAGS, "-fPIC", *own, *flags, "-c", path, "-o", str(made)]
+        _run(command, folder)
+        os.replace(shutil.copy(made, cached.with_suffix(f".{os.getpid()}")), cached)
+    return cached
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = "\n".join(done.stderr.splitlines()[:20])
+        raise ToolchainError(f"the C compiler failed: {shlex.join(command)}\n{said}")
+
+
+def _key(files: Mapping[str, str], path: str, flags: tuple[str, ...], compiler: Compiler) -> str:
+    headers = [f"{p}\0{text}" for p, text in sorted(files.items()) if p.endswith(".h")]
+    return _digest(files[path], *headers, *flags, *WARNINGS, *compiler.command, compiler.version)
+
+
+def _digest(*parts: str) -> str:
+    made = hashlib.sha256()
+    for part in parts:
+        made.update(part.encode() + b"\0")
+    return made.hexdigest()[:32]
