@@ -29,7 +29,7 @@ from pathlib import Path
 
 from bench_accuracy import score
 from bench_models import NAMES, BenchModel, bench_model
-from bench_peers import PEERS, Prepared, prepared
+from bench_peers import PEERS, Prepared, left_out, prepared
 from bench_run import OURS, Plan, Result, best_peer, measure, speedup
 from bench_table import markdown, rows, terminal
 from measure import machine, verdict
@@ -71,7 +71,7 @@ def _prepare(peers: Iterable[Peer], model: BenchModel) -> tuple[dict[str, Prepar
     files, failed = {}, False
     print(f"\n{model.name}: {model.macs / 1e9:.2f} GMAC")
     for peer in peers:
-        if reason := peer.missing(model):
+        if reason := left_out(peer, model):
             print(f"  {peer.name}: left out: {reason}")
             continue
         try:

@@ -119,7 +119,8 @@ def write(name: str, folder: str) -> None:
     names = [value.name for value in graph.inputs]
     for stem, inputs in (("calibration", calibration), ("validation", validation)):
         columns = zip(*(sample.values() for sample in inputs), strict=True)
-        np.savez(Path(folder) / f"{stem}.npz", **dict(zip(names, map(np.stack, columns), strict=True)))
+        stacked: dict[str, Any] = dict(zip(names, map(np.stack, columns), strict=True))
+        np.savez(Path(folder) / f"{stem}.npz", **stacked)
     run = torch_run(module)
     np.save(Path(folder) / "reference.npy", np.stack([run(sample)[0] for sample in validation]))
     (Path(folder) / "macs.txt").write_text(str(cost(graph).macs))

@@ -117,7 +117,7 @@ def settle(model: nn.Module, images: Tensor, seed: int = 0) -> nn.Module:
         nn.init.zeros_(classifier.bias)
         model.train()(images)
         model.eval()
-        classifier.bias -= model(images).mean(0)
+        classifier.bias.sub_(model(images).mean(0))
     return model
 
 

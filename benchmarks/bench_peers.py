@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import peer_irc
@@ -37,6 +38,13 @@ class Prepared:
     deployed: int
     seconds: float
     peak_bytes: int
+
+
+def left_out(peer: Peer, model: BenchModel) -> str:
+    """Why the peer cannot run the model here; empty if it can."""
+    packages = [part for part in peer.made_by if isinstance(part, str)]
+    absent = [name for name in (peer.runtime, *packages) if find_spec(name) is None]
+    return f"{absent[0]} is not installed: pip install -e '.[bench]'" if absent else peer.missing(model)
 
 
 def prepared(peer: Peer, model: BenchModel) -> Prepared:

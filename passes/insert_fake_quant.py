@@ -19,7 +19,7 @@ from irc.op import QuantKind
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.base import EXACT, Pass, option
 from irc.passes.context import Context
-from irc.passes.edit import per_channel
+from irc.passes.edit import per_channel, same_known_shape
 from irc.target import QuantPolicy
 from irc.types import DType
 
@@ -85,14 +85,19 @@ class _Inserter:
             return []
         if not (self.policy.residual_skip_only and node.op.name == "Add" and len(indices) == 2):
             return indices
-        for index in reversed(indices):
-            maker = producer(node.input(index))
-            maker = (self._bias_of(maker) if maker is not None else None) or maker
-            if maker in self.plan.integer and maker.op.quant.kind is QuantKind.CONTRACTION and (
-                len(_required(node, index).uses) == 1
-            ):
+        first, second = (_required(node, i) for i in indices)
+        for index, value in ((indices[1], second), (indices[0], first)):
+            if same_known_shape(first, second) and self._ends_contraction(value):
                 return [i for i in indices if i != index]
         return indices
+
+    def _ends_contraction(self, value: Value) -> bool:
+        """Whether a contraction with a constant weight, its bias included, makes the value for one reader only."""
+        maker = producer(value)
+        maker = (self._bias_of(maker) if maker is not None else None) or maker
+        if maker not in self.plan.integer or maker.op.quant.kind is not QuantKind.CONTRACTION:
+            return False
+        return weight_input(maker) is not None and len(value.uses) == 1
 
     def _bias_of(self, node: Node) -> Node | None:
         """The contraction with a constant weight whose bias the node adds, if the target takes an Add for that."""

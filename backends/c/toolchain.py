@@ -85,7 +85,7 @@ def _asked(command: tuple[str, ...]) -> Compiler:
 
 
 def build_library(
-    files: Mapping[str, str], objects: Mapping[str, tuple[str, ...]], compiler: Compiler, *flags: str
+    files: Mapping[str, str | bytes], objects: Mapping[str, tuple[str, ...]], compiler: Compiler, *flags: str
 ) -> Path:
     """The shared library of a model's files, from the cache if it was built before.
 
@@ -110,12 +110,12 @@ def build_library(
     return library
 
 
-def write_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Write the texts below a folder."""
+def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write texts and bytes below a folder."""
     for path, text in files.items():
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
+        place.write_bytes(text.encode() if isinstance(text, str) else text)
 
 
 def cache_folder() -> Path:
@@ -154,13 +154,15 @@ def _run(command: list[str], folder: Path) -> None:
         raise ToolchainError(f"the C compiler failed: {shlex.join(command)}\n{said}")
 
 
-def _key(files: Mapping[str, str], path: str, flags: tuple[str, ...], compiler: Compiler) -> str:
-    headers = [f"{p}\0{text}" for p, text in sorted(files.items()) if p.endswith(".h")]
-    return _digest(files[path], *headers, *flags, *WARNINGS, *compiler.command, compiler.version)
+def _key(files: Mapping[str, str | bytes], path: str, flags: tuple[str, ...], compiler: Compiler) -> str:
+    """What an object is known by: all that goes into it."""
+    headers = [part for name, text in sorted(files.items()) if name.endswith(".h") for part in (name, text)]
+    data = [text for name, text in files.items() if name.endswith(".bin") and path.endswith("_constants.c")]
+    return _digest(files[path], *headers, *data, *flags, *WARNINGS, *compiler.command, compiler.version)
 
 
-def _digest(*parts: str) -> str:
+def _digest(*parts: str | bytes) -> str:
     made = hashlib.sha256()
     for part in parts:
-        made.update(part.encode() + b"\0")
+        made.update((part.encode() if isinstance(part, str) else part) + b"\0")
     return made.hexdigest()[:32]

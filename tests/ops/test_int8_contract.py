@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -21,7 +21,7 @@ from irc.ops.int8 import QAdd, QAveragePool, QBatchMatMul, QConv, QLookup, QMatM
 from irc.ops.int8.contract import fma32, requantize
 from irc.types import Array, tensor, type_of_array
 
-OPS = [QAdd, QAveragePool, QBatchMatMul, QConv, QLookup, QMatMul, QMul, QReduceMean]
+OPS: list[type[Op]] = [QAdd, QAveragePool, QBatchMatMul, QConv, QLookup, QMatMul, QMul, QReduceMean]
 F32_MAX = Fraction(float(np.finfo(np.float32).max))
 INFINITE = F32_MAX + Fraction(2) ** 103  # from here on, half a step past the largest, float32 rounds to infinity
 
@@ -165,7 +165,7 @@ def convolution(op: QConv, x: Array, w: Array, scale: Array, bias: Array, r: Arr
     return gathered(made, op.float_output)
 
 
-def gathered(made: dict[tuple[int, ...], float], is_float: int = 0) -> Array:
+def gathered(made: Mapping[tuple[int, ...], float], is_float: int = 0) -> Array:
     """The numbers by place as an array."""
     array = np.zeros([1 + max(at[k] for at in made) for k in range(len(next(iter(made))))], np.float64)
     for at, number in made.items():
@@ -199,7 +199,9 @@ def matmul(op: QMatMul, x: Array, w: Array, scale: Array, bias: Array, r: Array 
 def batch_matmul(op: QBatchMatMul, a: Array, b: Array) -> Array:
     acc = np.matmul(a.astype(np.int64) - op.a_zero_point, b.astype(np.int64) - op.b_zero_point)
     t = np.vectorize(lambda s: fma(f32(int(s)), f32(op.scale), f32(op.bias)), otypes=[np.float32])(acc)
-    return t if op.float_output else np.vectorize(lambda v: code(float(v), op.lo, op.hi), otypes=[np.uint8])(t)
+    if op.float_output:
+        return np.asarray(t)
+    return np.asarray(np.vectorize(lambda v: code(float(v), op.lo, op.hi), otypes=[np.uint8])(t))
 
 
 def add(op: QAdd, a: Array, b: Array) -> Array:

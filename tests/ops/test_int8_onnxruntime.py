@@ -99,7 +99,8 @@ def test_convolution() -> None:
         scale = (sx * sw.astype(np.float64) / sy).astype(np.float32)
         sums = w.reshape(m, -1).sum(1, dtype=np.int64)
         shift = ((bias - zx * sums) * scale.astype(np.float64) + zy).astype(np.float32)
-        op = QConv(**{k: tuple(v) for k, v in place.items()}, group=group, zero_point=zx)
+        attributes: dict[str, Any] = {k: tuple(v) for k, v in place.items()}
+        op = QConv(**attributes, group=group, zero_point=zx)
         inputs = {"x": x, "sx": scalar(sx), "zx": byte(zx), "w": w, "sw": sw, "zw": np.zeros(m, np.int8)}
         inputs |= {"sy": scalar(sy), "zy": byte(zy), "b": bias}
         return run(op, x, w, scale, shift), onnxruntime_of("QLinearConv", inputs, group=group, **place)
@@ -159,8 +160,8 @@ def test_mean_of_windows() -> None:
         sy = float(np.float32(sx * rng.uniform(0.4, 2)))
         place: dict[str, Any] = {"kernel_shape": [3, 2], "strides": rng.integers(1, 3, 2).tolist()}
         place |= {"pads": rng.integers(0, 2, 4).tolist(), "count_include_pad": int(rng.integers(2))}
-        settings_ = {k: tuple(v) if isinstance(v, list) else v for k, v in place.items()}
-        op = QAveragePool(**settings_, zero_point=zx, scale=float(np.float32(sx / sy)), bias=float(zy))
+        attributes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in place.items()}
+        op = QAveragePool(**attributes, zero_point=zx, scale=float(np.float32(sx / sy)), bias=float(zy))
         inputs = {"x": x, "sx": scalar(sx), "zx": byte(zx), "sy": scalar(sy), "zy": byte(zy)}
         return run(op, x), onnxruntime_of("QLinearAveragePool", inputs, "com.microsoft", **place)
 

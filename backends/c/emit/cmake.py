@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from irc.backends.c.toolchain import COMMON_FLAGS
 
 
-def cmake_source(name: str, objects: Mapping[str, tuple[str, ...]]) -> str:
+def cmake_source(name: str, objects: Mapping[str, tuple[str, ...]], *, binary: bool) -> str:
     """A library `irc_<name>`, static or with BUILD_SHARED_LIBS shared, each file with the flags it needs."""
     special = "\n".join(
         f'set_source_files_properties({path} PROPERTIES COMPILE_OPTIONS "{";".join(flags)}")'
@@ -22,6 +22,9 @@ target_include_directories(irc_{name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
 set_target_properties(irc_{name} PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
 target_compile_options(irc_{name} PRIVATE {" ".join(COMMON_FLAGS)})
 {special}
+set_source_files_properties({name}_constants.c PROPERTIES
+    COMPILE_DEFINITIONS "IRC_CONSTANTS_FILE=\\"${{CMAKE_CURRENT_SOURCE_DIR}}/{name}_constants.bin\\""
+    OBJECT_DEPENDS "${{CMAKE_CURRENT_SOURCE_DIR}}/{name}_constants.{"bin" if binary else "c"}")
 find_package(Threads REQUIRED)
 target_link_libraries(irc_{name} PUBLIC Threads::Threads)
 if(UNIX)

@@ -34,7 +34,7 @@ class Constants:
         """The bytes, with the slack that kernels may read past the end."""
         return b"".join(self._parts) + bytes(_ALIGNMENT)
 
-    def source(self, name: str) -> str:
+    def array_source(self, name: str) -> str:
         """C that defines them as an array of 64-bit words, which compilers read eight times as fast as bytes."""
         words = np.frombuffer(self.blob(), "<u8")
         lines = [",".join(map(hex, words[i : i + 8].tolist())) for i in range(0, len(words), 8)]
@@ -43,3 +43,33 @@ class Constants:
             f'#include "{name}_internal.h"\n\n'
             f"const uint64_t irc_{name}_constants[{len(words)}] IRC_ALIGNED({_ALIGNMENT}) = {{\n{body}}};\n"
         )
+
+    @staticmethod
+    def file_source(name: str) -> str:
+        """C that takes them from the file `<name>_constants.bin` when it is assembled: a matter of milliseconds."""
+        return f"""#include "{name}_internal.h"
+
+#ifndef IRC_CONSTANTS_FILE
+#define IRC_CONSTANTS_FILE "{name}_constants.bin"
+#endif
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+#define SYMBOL TEXT(__USER_LABEL_PREFIX__) "irc_{name}_constants"
+
+#if defined(__APPLE__)
+#define SECTION ".section __TEXT,__const\\n"
+#define HIDDEN ".private_extern "
+#elif defined(_WIN32)
+#define SECTION ".section .rdata,\\"dr\\"\\n"
+#define HIDDEN ".globl "
+#else
+#define SECTION ".section .rodata\\n"
+#define HIDDEN ".hidden "
+#endif
+
+__asm__(SECTION ".balign {_ALIGNMENT}\\n"
+        ".globl " SYMBOL "\\n" HIDDEN SYMBOL "\\n"
+        SYMBOL ":\\n"
+        ".incbin \\"" IRC_CONSTANTS_FILE "\\"\\n"
+        ".text\\n");
+"""

@@ -22,7 +22,7 @@ class Sources:
     """A model in C.
 
     name : what its files and functions are named by
-    files : by path in the folder, text
+    files : by path in the folder, text, or bytes of constants
     objects : for each .c file, the flags that it is compiled with
     plan, constants : sizes
     """
@@ -32,18 +32,22 @@ class Sources:
         self.machine = machine
         self.plan: MemoryPlan = plan_memory(program)
         self.constants = Constants(program.constants())
-        self.files: dict[str, str] = {}
+        self.files: dict[str, str | bytes] = {}
         self.objects: dict[str, tuple[str, ...]] = {}
         scratch = -(-_scratch(program) // 64) * 64
         self._add(f"{name}.c", main_source(name, program, self.plan, isas, machine, scratch))
         for isa in isas:
             text = body_source(name, program, self.plan, self.constants, isa)
             self._add(f"{name}_{isa.name}.c", text, isa.flags)
-        self._add(f"{name}_constants.c", self.constants.source(name))
+        if machine == "portable":
+            self._add(f"{name}_constants.c", self.constants.array_source(name))
+        else:
+            self._add(f"{name}_constants.c", self.constants.file_source(name))
+            self.files[f"{name}_constants.bin"] = self.constants.blob()
         self.files[f"{name}.h"] = header_source(name, program, self.plan, self.constants)
         self.files[f"{name}_internal.h"] = internal_source(name, isas)
         self._add_kernels()
-        self.files["CMakeLists.txt"] = cmake_source(name, self.objects)
+        self.files["CMakeLists.txt"] = cmake_source(name, self.objects, binary=machine != "portable")
 
     def _add(self, path: str, text: str, flags: tuple[str, ...] = ()) -> None:
         self.files[path] = text
@@ -51,13 +55,13 @@ class Sources:
 
     def _add_kernels(self) -> None:
         """The hand-written headers that the files include, and those that these include."""
-        waiting = [name for path, text in self.files.items() if path.endswith((".c", ".h")) for name in included(text)]
+        waiting = [name for text in self.files.values() if isinstance(text, str) for name in included(text)]
         while waiting:
             name = waiting.pop()
             path = f"kernels/{name}"
             if path not in self.files and (KERNELS / name).is_file():
-                self.files[path] = (KERNELS / name).read_text()
-                waiting += included(self.files[path])
+                text = self.files[path] = (KERNELS / name).read_text()
+                waiting += included(text)
 
 
 def included(text: str) -> list[str]:

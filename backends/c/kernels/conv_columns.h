@@ -13,7 +13,7 @@
 #define IRC_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-#define IRC_COLUMNS 64 /* channels, at most */
+#define IRC_WIDEST 64 /* channels, at most */
 
 /* Pointers are at the first of the channels. */
 typedef struct irc_columns {
@@ -26,9 +26,9 @@ typedef struct irc_columns {
     uint8_t *codes;          /* or NULL */
     float *floats;           /* or NULL */
     int32_t runs, steps;     /* steps: of a run */
-    int32_t n;               /* channels that there are: 1 .. IRC_COLUMNS */
+    int32_t n;               /* channels that there are: 1 .. IRC_WIDEST */
     float residual_scale, lo, hi;
-    int32_t start[IRC_COLUMNS]; /* where the accumulators start */
+    int32_t start[IRC_WIDEST]; /* where the accumulators start */
 } irc_columns;
 
 /* Channel blocks `block` .. of a part, `width` of them at most. */
@@ -52,7 +52,7 @@ IRC_FN void irc_columns_of(irc_columns *t, const irc_conv *p, const irc_position
     t->residual_scale = p->residual_scale;
     t->lo = p->lo;
     t->hi = p->hi;
-    for (int32_t j = 0; j < IRC_COLUMNS; j++)
+    for (int32_t j = 0; j < IRC_WIDEST; j++)
         t->start[j] = part->acc_init && j < t->n ? part->acc_init[c + j] : 0;
 }
 

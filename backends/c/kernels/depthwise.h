@@ -7,29 +7,31 @@
 #ifndef IRC_DEPTHWISE_STRIP
 #define IRC_DEPTHWISE_STRIP
 #define IRC_STRIP_CHANNELS 16
-#define IRC_STRIP_ROWS 1
 
-/* Output rows line .. line + lines - 1 of one image, channels from .. to - 1: at most IRC_STRIP_ROWS, IRC_STRIP_CHANNELS. */
+/* Output rows first .. last - 1 of one image, channels from .. to - 1: at most IRC_STRIP_CHANNELS. */
 IRC_FN void irc_depthwise_strip(const irc_depthwise *p, const uint8_t *x, const int8_t *w, const float *scale, const float *bias,
-                                const uint8_t *residual, void *y, int64_t line, int32_t lines, int32_t from, int32_t to)
+                                const uint8_t *residual, void *y, int64_t batch, int32_t first, int32_t last, int32_t from, int32_t to)
 {
-    (void)lines;
-    irc_depthwise_line(p, x, w, scale, bias, residual, y, line, from, to);
+    for (int32_t row = first; row < last; row++)
+        irc_depthwise_line(p, x, w, scale, bias, residual, y, batch * p->rows + row, from, to);
 }
 #endif
 
-/* scale, bias: [channels]. The threads share the strips: blocks of channels times blocks of rows. */
+/* scale, bias: [channels]. The threads share bands of IRC_STRIP_ROWS rows of blocks of channels. */
+#define IRC_STRIP_ROWS 2
 IRC_FN void irc_depthwise_u8(const irc_depthwise *p, const uint8_t *x, const int8_t *w, const float *scale, const float *bias,
                              const uint8_t *residual, void *y, int thread, int threads)
 {
-    const int64_t bands = irc_ceil_div(p->rows, IRC_STRIP_ROWS), per_block = bands * p->batch;
+    const int64_t bands = irc_ceil_div(p->rows, IRC_STRIP_ROWS);
     int64_t from, to;
-    irc_share(irc_ceil_div(p->channels, IRC_STRIP_CHANNELS) * per_block, thread, threads, &from, &to);
-    for (int64_t i = from; i < to; i++) {
-        const int32_t c = (int32_t)(i / per_block) * IRC_STRIP_CHANNELS, row = (int32_t)(i % per_block % bands) * IRC_STRIP_ROWS;
-        const int32_t end = p->channels - c < IRC_STRIP_CHANNELS ? p->channels : c + IRC_STRIP_CHANNELS;
-        const int32_t lines = p->rows - row < IRC_STRIP_ROWS ? p->rows - row : IRC_STRIP_ROWS;
-        irc_depthwise_strip(p, x, w, scale, bias, residual, y, i % per_block / bands * p->rows + row, lines, c, end);
+    irc_share(irc_ceil_div(p->channels, IRC_STRIP_CHANNELS) * bands * p->batch, thread, threads, &from, &to);
+    for (int64_t i = from, next; i < to; i = next) {
+        const int64_t plane = i / bands, end = (plane + 1) * bands < to ? (plane + 1) * bands : to;
+        const int32_t c = (int32_t)(plane / p->batch) * IRC_STRIP_CHANNELS;
+        const int32_t first = (int32_t)(i - plane * bands) * IRC_STRIP_ROWS, last = (int32_t)(end - plane * bands) * IRC_STRIP_ROWS;
+        irc_depthwise_strip(p, x, w, scale, bias, residual, y, plane % p->batch, first, last < p->rows ? last : p->rows, c,
+                            p->channels - c < IRC_STRIP_CHANNELS ? p->channels : c + IRC_STRIP_CHANNELS);
+        next = end;
     }
 }
 

@@ -4,6 +4,8 @@
 
           cells[quarter][pair of rows][column]   32 bytes = 8 channels
 
+      Two output rows later some pairs are needed again: the pairs lie in a ring.
+
       A quarter is what unpacking leaves: quarter q holds channels 4 q .. 4 q + 3 and 16 + 4 q .. 16 + 4 q + 3.
    2. Sum: vpmaddwd multiplies a cell by the weights of two taps, one above the other. An output row that starts at the lower
       row of a pair has weights that are shifted by one: (0, w0), (w1, w2). Up to 8 output columns are summed at once.
@@ -16,14 +18,21 @@
 
 #define IRC_DEPTHWISE_STRIP
 #define IRC_STRIP_CHANNELS 32
-#define IRC_STRIP_ROWS 2
 #define IRC_STRIP_COLS 32  /* output columns at a time, at most */
-#define IRC_STRIP_CELLS 200 /* pairs of rows times columns, at most */
+#define IRC_STRIP_CELLS 220 /* pairs of rows times columns, at most */
 #define IRC_STRIP_TAPS 64  /* pairs of taps, at most */
+
+#if defined(__clang__)
+#define IRC_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define IRC_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 /* What a strip needs: the geometry in cells, the weights, and where sums and codes go. */
 typedef struct irc_strip {
     int32_t pairs, columns;  /* of cells that are held */
+    int32_t down;            /* input rows from one output row to the next, in taps; 0: output rows share no pairs */
+    int32_t ring;            /* where the first pair of the band is */
     int32_t step, tap;       /* cells from one output column, one tap, to the next */
     int64_t unit;            /* bytes of x from one cell to the next */
     int32_t kw, taps;        /* taps = pairs of taps of one output row * kw */
@@ -53,89 +62,136 @@ IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, int shift
     const irc_v zero = _mm256_setzero_si256();
     for (int32_t i = 0; 2 * i - shift < p->kh; i++)
         for (int32_t j = 0; j < p->kw; j++) {
-            const int32_t upper = 2 * i - shift, lower = upper + 1;
+            const int32_t upper = 2 * i - shift, lower = upper + 1, at = i * p->kw + j;
             irc_v q[4];
             irc_quarters(upper >= 0 ? irc_load(w + (upper * p->kw + j) * stride) : zero,
                          lower < p->kh ? irc_load(w + (lower * p->kw + j) * stride) : zero, q, 1);
-            for (int k = 0; k < 4; k++)
-                s->weights[shift][k][i * p->kw + j] = q[k];
+            s->weights[shift][0][at] = q[0], s->weights[shift][1][at] = q[1];
+            s->weights[shift][2][at] = q[2], s->weights[shift][3][at] = q[3];
         }
 }
 
-/* Scale and bias of n <= 32 channels in the order of the quarters. */
-IRC_FN void irc_strip_factors(const float *scale, const float *bias, int32_t n, irc_strip *s)
+/* n <= 32 factors in the order of the quarters. */
+IRC_FN void irc_strip_factors(const float *factors, int32_t n, float *by_quarters)
 {
-    for (int32_t i = 0; i < 32; i++) {
-        const int32_t c = i / 8 * 4 + i % 4 + i % 8 / 4 * 16;
-        s->scale[i] = c < n ? scale[c] : 0.0f;
-        s->bias[i] = c < n ? bias[c] : 0.0f;
+    float padded[32] = {0};
+    memcpy(padded, factors, (size_t)n * sizeof *factors);
+    for (int k = 0; k < 4; k++) {
+        _mm_storeu_ps(by_quarters + 8 * k, _mm_loadu_ps(padded + 4 * k));
+        _mm_storeu_ps(by_quarters + 8 * k + 4, _mm_loadu_ps(padded + 4 * k + 16));
     }
 }
 
-/* rows: input rows that the strip reads; the last pair repeats its upper row if their number is odd (its weight is zero). */
-IRC_FN void irc_strip_spread(const irc_depthwise *p, const uint8_t *x, int32_t rows, irc_strip *s)
+/* One pair of input rows into slot `slot` of the ring. */
+IRC_FN void irc_strip_spread(irc_strip *s, const uint8_t *upper, const uint8_t *lower, int32_t slot)
 {
-    for (int32_t i = 0; i < s->pairs; i++) {
-        const uint8_t *upper = x + 2 * i * p->tap_row, *lower = 2 * i + 1 < rows ? upper + p->tap_row : upper;
-        irc_v *cells = &s->cells[0][i * s->columns];
-        for (int32_t j = 0; j < s->columns; j++) {
-            irc_v q[4];
-            irc_quarters(irc_load(upper + j * s->unit), irc_load(lower + j * s->unit), q, 0);
-            for (int k = 0; k < 4; k++)
-                cells[k * IRC_STRIP_CELLS + j] = q[k];
-        }
+    irc_v *cells = &s->cells[0][slot * s->columns];
+    const int64_t unit = s->unit;
+    for (int32_t j = 0; j < s->columns; j++, cells++, upper += unit, lower += unit) {
+        irc_v q[4];
+        irc_quarters(irc_load(upper), irc_load(lower), q, 0);
+        cells[0] = q[0], cells[IRC_STRIP_CELLS] = q[1];
+        cells[2 * IRC_STRIP_CELLS] = q[2], cells[3 * IRC_STRIP_CELLS] = q[3];
     }
 }
 
-#define IRC_COLUMNS(X) X(0) X(1) X(2) X(3) if (T > 4) { X(4) } if (T > 5) { X(5) } if (T > 6) { X(6) } if (T > 7) { X(7) }
+/* Two columns at once: compilers that choose the order spill. */
+#define IRC_SUM_2(a, b, x, y, w) \
+    do { \
+        irc_v t, u; \
+        __asm__ volatile("vpmaddwd %[m],%[v],%[t]\n\tvpmaddwd %[n],%[v],%[u]\n\tvpaddd %[t],%[c],%[c]\n\tvpaddd %[u],%[d],%[d]" \
+                         : [c] "+x"(a), [d] "+x"(b), [t] "=&x"(t), [u] "=&x"(u) \
+                         : [m] "m"(x), [n] "m"(y), [v] "x"(w)); \
+    } while (0)
+#define IRC_SUM_1(a, x, w) \
+    do { \
+        irc_v t; \
+        __asm__ volatile("vpmaddwd %[m],%[v],%[t]\n\tvpaddd %[t],%[c],%[c]" : [c] "+x"(a), [t] "=&x"(t) : [m] "m"(x), [v] "x"(w)); \
+    } while (0)
 
-/* T (4 .. 8, a constant) output columns of quarter k of one output row; `first`: its first pair of rows. step: cells. */
-IRC_INLINE void irc_strip_sum(irc_strip *s, const int T, const int64_t step, int shift, int k, int32_t first, int32_t column)
+#define IRC_COLUMNS(X) \
+    X(0) X(1) X(2) X(3) \
+    if (T > 4) { \
+        X(4) X(5) X(6) \
+    } \
+    if (T > 7) { \
+        X(7) \
+    }
+
+/* The products of one tap. */
+#define IRC_SUM_COLUMNS(x, w) \
+    do { \
+        const irc_v v = w; \
+        IRC_SUM_2(c0, c1, (x)[0], (x)[step], v); \
+        IRC_SUM_2(c2, c3, (x)[2 * step], (x)[3 * step], v); \
+        if (T > 4) \
+            IRC_SUM_2(c4, c5, (x)[4 * step], (x)[5 * step], v); \
+        if (T == 7) \
+            IRC_SUM_1(c6, (x)[6 * step], v); \
+        if (T == 8) \
+            IRC_SUM_2(c6, c7, (x)[6 * step], (x)[7 * step], v); \
+    } while (0)
+
+/* T output columns (4, 7 or 8) of quarter k of one output row; `first`: its first pair of rows in the band. T, K (the width of
+   the kernel, 0: any) and step (cells from one output column to the next) are constants where it matters. */
+IRC_INLINE void irc_strip_sum(irc_strip *s, const int T, const int K, const int64_t step, int shift, int k, int32_t first, int32_t column)
 {
-    const irc_v *w = s->weights[shift][k];
-    const irc_vf scale = _mm256_loadu_ps(s->scale + 8 * k), bias = _mm256_loadu_ps(s->bias + 8 * k);
+    const irc_v *w = s->weights[shift][k], *cells = s->cells[k] + column * step;
+    const irc_vf scale = _mm256_loadu_ps(s->scale + 8 * k), bias = _mm256_loadu_ps(s->bias + 8 * k), hi = s->clamp.hi;
+    const int64_t tap = K ? 1 : s->tap;
+    const int32_t kw = K ? K : s->kw;
     irc_v *out = &s->rounded[column][k];
+    int32_t slot = s->ring + first < s->pairs ? s->ring + first : s->ring + first - s->pairs;
 #define IRC_DECLARE_COLUMN(j) irc_v c##j = _mm256_setzero_si256();
     IRC_DECLARE_COLUMN(0) IRC_DECLARE_COLUMN(1) IRC_DECLARE_COLUMN(2) IRC_DECLARE_COLUMN(3)
     IRC_DECLARE_COLUMN(4) IRC_DECLARE_COLUMN(5) IRC_DECLARE_COLUMN(6) IRC_DECLARE_COLUMN(7)
-    const irc_v *line = &s->cells[k][first * s->columns + column * step];
-    for (const irc_v *end = w + s->taps; w < end; line += s->columns) {
-        const irc_v *x = line;
-        for (int32_t j = 0; j < s->kw; j++, w++, x += s->tap) {
-            const irc_v v = *w;
-#define IRC_SUM_COLUMN(j) c##j = _mm256_add_epi32(c##j, _mm256_madd_epi16(v, x[j * step]));
-            IRC_COLUMNS(IRC_SUM_COLUMN)
+    for (const irc_v *end = w + s->taps; w < end; w += kw) {
+        const irc_v *x = cells + slot * s->columns;
+        slot = slot + 1 == s->pairs ? 0 : slot + 1;
+        if (K) {
+            IRC_UNROLL
+            for (int i = 0; i < K; i++)
+                IRC_SUM_COLUMNS(x + i, w[i]);
+        } else {
+            for (int32_t i = 0; i < kw; i++)
+                IRC_SUM_COLUMNS(x + i * tap, w[i]);
         }
     }
-#define IRC_ROUND_COLUMN(j) out[4 * j] = irc_rounded(irc_scaled(c##j, scale, bias, NULL, &s->clamp), &s->clamp);
+#define IRC_ROUND_COLUMN(j) \
+    out[4 * j] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_fmadd_ps(_mm256_cvtepi32_ps(c##j), scale, bias), hi));
     IRC_COLUMNS(IRC_ROUND_COLUMN)
 }
 
-IRC_INLINE void irc_strip_tile(irc_strip *s, const int64_t step, int shift, int k, int32_t first, int32_t column, int32_t tile)
-{
-    switch (tile) {
-    case 8: irc_strip_sum(s, 8, step, shift, k, first, column); break;
-    case 7: irc_strip_sum(s, 7, step, shift, k, first, column); break;
-    case 6: irc_strip_sum(s, 6, step, shift, k, first, column); break;
-    case 5: irc_strip_sum(s, 5, step, shift, k, first, column); break;
-    default: irc_strip_sum(s, 4, step, shift, k, first, column);
+/* The columns of one output row, T at a time; the last ones overlap those before. cols >= T. */
+#define IRC_STRIP_LINE(name, T, K, step) \
+    static __attribute__((noinline, unused)) void irc_strip_##name##_##T(irc_strip *s, int shift, int32_t first, int32_t cols) \
+    { \
+        for (int k = 0; k < 4; k++) \
+            for (int32_t j = 0; j < cols; j += T) \
+                irc_strip_sum(s, T, K, step, shift, k, first, j + T > cols ? cols - T : j); \
     }
-}
+#define IRC_STRIP_LINES(name, K, step) IRC_STRIP_LINE(name, 4, K, step) IRC_STRIP_LINE(name, 7, K, step) IRC_STRIP_LINE(name, 8, K, step)
+IRC_STRIP_LINES(any, 0, s->step)
+IRC_STRIP_LINES(any_s1, 0, 1)
+IRC_STRIP_LINES(any_s2, 0, 2)
+IRC_STRIP_LINES(k3_s1, 3, 1)
+IRC_STRIP_LINES(k3_s2, 3, 2)
+IRC_STRIP_LINES(k5_s1, 5, 1)
+IRC_STRIP_LINES(k5_s2, 5, 2)
 
-/* One output row, `cols` >= 4 columns of it. */
-IRC_FN void irc_strip_row(irc_strip *s, int shift, int32_t first, int32_t cols)
+typedef void irc_strip_line(irc_strip *s, int shift, int32_t first, int32_t cols);
+
+/* The function for the geometry and the tile that wastes least. */
+IRC_FN irc_strip_line *irc_strip_choose(const irc_strip *s, int32_t cols)
 {
-    const int32_t tile = irc_ceil_div(cols, irc_ceil_div(cols, 8)), width = tile < 4 ? 4 : tile;
-    for (int k = 0; k < 4; k++)
-        for (int32_t j = 0; j < cols; j += width) {
-            const int32_t column = j + width > cols ? cols - width : j; /* the last tile overlaps the one before */
-            if (s->step == 1)
-                irc_strip_tile(s, 1, shift, k, first, column, width);
-            else if (s->step == 2)
-                irc_strip_tile(s, 2, shift, k, first, column, width);
-            else
-                irc_strip_tile(s, s->step, shift, k, first, column, width);
-        }
+#define IRC_STRIP_TILES(name) {irc_strip_##name##_4, irc_strip_##name##_7, irc_strip_##name##_8}
+    static irc_strip_line *const lines[7][3] = {IRC_STRIP_TILES(any),   IRC_STRIP_TILES(any_s1), IRC_STRIP_TILES(any_s2),
+                                                IRC_STRIP_TILES(k3_s1), IRC_STRIP_TILES(k3_s2),  IRC_STRIP_TILES(k5_s1),
+                                                IRC_STRIP_TILES(k5_s2)};
+    const int narrow = s->tap == 1 ? s->kw : 0, strides = s->step == 1 || s->step == 2;
+    const int kind = !strides ? 0 : narrow == 3 ? 2 + s->step : narrow == 5 ? 4 + s->step : s->step;
+    const int32_t by8 = irc_ceil_div(cols, 8) * 8, by7 = irc_ceil_div(cols, 7) * 7;
+    return lines[kind][cols < 7 ? 0 : cols < 8 || by7 < by8 ? 1 : 2];
 }
 
 /* The codes of one output row: n <= 32 channels. */
@@ -166,58 +222,76 @@ IRC_INLINE int64_t irc_common_divisor(int64_t a, int64_t b)
     return a;
 }
 
-/* Plans the cells; the number of output columns that fit, or 0 if this is no case for this kernel. `down`: rows of x from one
-   output row to the next, in units of taps; rows: input rows of the strip. */
-IRC_FN int32_t irc_strip_plan(const irc_depthwise *p, int32_t rows, irc_strip *s)
+/* Plans the cells; the number of output columns at a time, or 0 if this is no case for this kernel. */
+IRC_FN int32_t irc_strip_plan(const irc_depthwise *p, irc_strip *s)
 {
     const int64_t unit = irc_common_divisor(p->x_col, p->tap_col);
-    int32_t cols = p->cols < IRC_STRIP_COLS ? p->cols : IRC_STRIP_COLS;
-    if (unit <= 0 || p->cols < 4 || p->x_col < 0 || p->tap_col < 0 || p->x_col / unit > 64 || p->tap_col / unit > 64)
+    int32_t most = IRC_STRIP_COLS, cols;
+    if (unit <= 0 || p->cols < 4 || p->x_col < 0 || p->tap_col < 0 || p->x_col / unit > 64 || p->tap_col / unit > 64 ||
+        irc_ceil_div(p->kh + 1, 2) * p->kw > IRC_STRIP_TAPS)
         return 0;
     s->unit = unit;
     s->step = (int32_t)(p->x_col / unit);
     s->tap = (int32_t)(p->tap_col / unit);
     s->kw = p->kw;
-    s->pairs = irc_ceil_div(rows, 2);
-    for (; cols >= 4; cols -= 4)
-        if ((cols - 1) * s->step + (p->kw - 1) * s->tap < IRC_STRIP_CELLS / s->pairs)
-            return cols;
-    return 0;
+    s->down = p->tap_row > 0 && (p->x_row == p->tap_row || p->x_row == 2 * p->tap_row) ? (int32_t)(p->x_row / p->tap_row) : 0;
+    s->pairs = irc_ceil_div(p->kh + s->down, 2);
+    while (most >= 4 && (most - 1) * s->step + (p->kw - 1) * s->tap >= IRC_STRIP_CELLS / s->pairs)
+        most -= 4;
+    if (most < 4)
+        return 0;
+    cols = irc_ceil_div(p->cols, irc_ceil_div(p->cols, most));
+    return cols < 4 ? 4 : cols;
 }
 
-/* Output rows line .. line + lines - 1 (at most 2), channels from .. to - 1 (at most 32). */
-IRC_FN void irc_depthwise_strip(const irc_depthwise *p, const uint8_t *x, const int8_t *w, const float *scale, const float *bias,
-                                const uint8_t *residual, void *y, int64_t line, int32_t lines, int32_t from, int32_t to)
+/* Output rows first .. last - 1 of some columns: x, y at row 0, first column and channel. */
+IRC_FN void irc_strip_run(const irc_depthwise *p, const uint8_t *x, uint8_t *y, int32_t first, int32_t last, int32_t cols, int32_t n, irc_strip *s)
 {
-    const int64_t batch = line / p->rows, row = line % p->rows;
-    const int32_t down = p->tap_row > 0 && p->x_row % p->tap_row == 0 && p->x_row / p->tap_row <= 2 ? (int32_t)(p->x_row / p->tap_row) : 0;
-    const int together = lines == 2 && down > 0;
-    const int32_t rows = p->kh + (together ? down : 0);
+    irc_strip_line *const line = irc_strip_choose(s, cols);
+    const int32_t band = s->down ? 2 : 1, rows = (p->rows - 1) * s->down + p->kh;
+    int32_t ready = 0; /* pairs of rows that are spread, from the top of the image */
+    s->columns = (cols - 1) * s->step + (p->kw - 1) * s->tap + 1;
+    for (int32_t row = first; row < last; row += band) {
+        const int32_t top = row * s->down / 2; /* the first pair; row is even */
+        const uint8_t *image = s->down ? x : x + row * p->x_row;
+        s->ring = top % s->pairs;
+        for (int32_t i = s->down && ready > top ? ready : top; i < top + s->pairs; i++) {
+            const uint8_t *upper = image + 2 * i * p->tap_row;
+            const int inside = 2 * i + 1 < (s->down ? rows : p->kh);
+            if (2 * i < (s->down ? rows : p->kh))
+                irc_strip_spread(s, upper, inside ? upper + p->tap_row : upper, i % s->pairs);
+        }
+        ready = top + s->pairs;
+        for (int32_t r = 0; r < band && row + r < last; r++) {
+            const int32_t above = r * s->down;
+            s->taps = irc_ceil_div(above % 2 + p->kh, 2) * p->kw;
+            line(s, above % 2, above / 2, cols);
+            irc_strip_store(s, y + (row + r) * p->y_row, p->y_col, cols, n);
+        }
+    }
+}
+
+/* Output rows first .. last - 1 of one image (first is even), channels from .. to - 1, at most 32. */
+IRC_FN void irc_depthwise_strip(const irc_depthwise *p, const uint8_t *x, const int8_t *w, const float *scale, const float *bias,
+                                const uint8_t *residual, void *y, int64_t batch, int32_t first, int32_t last, int32_t from, int32_t to)
+{
     irc_strip s;
-    int32_t most = residual || p->float_output || irc_ceil_div(p->kh + 1, 2) * p->kw > IRC_STRIP_TAPS ? 0 : irc_strip_plan(p, rows, &s);
-    if (!most) {
-        for (int32_t r = 0; r < lines; r++)
-            irc_depthwise_line(p, x, w, scale, bias, residual, y, line + r, from, to);
+    const int32_t cols = residual || p->float_output ? 0 : irc_strip_plan(p, &s);
+    if (!cols) {
+        for (int32_t row = first; row < last; row++)
+            irc_depthwise_line(p, x, w, scale, bias, residual, y, batch * p->rows + row, from, to);
         return;
     }
-    s.clamp = irc_clamp_of(0.0f, p->lo, p->hi, p->flags & IRC_CODES_FIT);
-    irc_strip_factors(scale + from, bias + from, to - from, &s);
+    s.clamp = irc_clamp_of(0.0f, p->lo, p->hi, 0);
+    irc_strip_factors(scale + from, to - from, s.scale);
+    irc_strip_factors(bias + from, to - from, s.bias);
     irc_strip_weights(p, w + from, 0, &s);
-    if (together && down % 2)
+    if (s.down == 1)
         irc_strip_weights(p, w + from, 1, &s);
-    for (int32_t j = 0; j < p->cols; j += most) {
-        const int32_t start = j + most > p->cols && p->cols >= most ? p->cols - most : j, cols = most;
-        const uint8_t *window = x + batch * p->x_batch + row * p->x_row + start * p->x_col + from;
-        uint8_t *out = (uint8_t *)y + batch * p->y_batch + row * p->y_row + start * p->y_col + from;
-        s.columns = (cols - 1) * s.step + (p->kw - 1) * s.tap + 1;
-        for (int32_t r = 0; r < lines; r++) {
-            const int32_t above = together ? r * down : 0;
-            if (r == 0 || !together)
-                irc_strip_spread(p, window + (together ? 0 : r * p->x_row), rows, &s);
-            s.taps = irc_ceil_div(above % 2 + p->kh, 2) * p->kw;
-            irc_strip_row(&s, above % 2, above / 2, cols);
-            irc_strip_store(&s, out + r * p->y_row, p->y_col, cols, to - from);
-        }
+    for (int32_t j = 0; j < p->cols; j += cols) {
+        const int32_t column = j + cols > p->cols ? p->cols - cols : j; /* the last ones overlap those before */
+        irc_strip_run(p, x + batch * p->x_batch + column * p->x_col + from, (uint8_t *)y + batch * p->y_batch + column * p->y_col + from,
+                      first, last, cols, to - from, &s);
     }
 }
 

@@ -15,6 +15,12 @@ static inline int32_t irc_clamped_code(float t, float lo, float hi) {
     return (int32_t)((t + 12582912.0f) - 12582912.0f);
 }
 
+/* An index counted from the end if negative, and kept within 0 .. size - 1 whatever it is. */
+static inline int64_t irc_index(int64_t i, int64_t size) {
+    i = i < 0 ? i + size : i;
+    return i < 0 ? 0 : i >= size ? size - 1 : i;
+}
+
 /* float to integer towards zero; numbers that do not fit, and NaN, become the nearest that fits, and 0. */
 #define IRC_TO_INTEGER(name, type, low, high) \
     static inline type irc_to_integer_##name(double x) { \

@@ -30,6 +30,7 @@
 
 /* Scratch memory, bytes for each thread, aligned to 64; the same for all shapes and instruction sets. */
 #define IRC_CONV_SCRATCH (256 * 1024)
+#define IRC_WINOGRAD_SCRATCH (640 * 1024)
 
 /* What the weights of a layer promise, in irc_conv.flags. Let p(n, s, i) = weight of channel n at k = 4 s + i, where s counts
    the steps of all runs; "safe" means that 255 * (sum of the positive ones) <= 32767 and 255 * (sum of the negative ones) >= -32768. */

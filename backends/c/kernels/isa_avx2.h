@@ -4,5 +4,6 @@
 
 #include "conv_avx2.h"
 #include "depthwise_avx2.h"
+#include "winograd_avx2.h"
 
 #endif

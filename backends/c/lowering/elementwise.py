@@ -18,7 +18,6 @@ from irc.graph import Node
 from irc.op import Op
 from irc.ops import activation, binary, cast, logic, unary
 from irc.ops.int8 import QAdd, QMul
-from irc.ops.quantize import DequantizeLinear, QuantizeLinear
 from irc.types import DType
 
 # float32: {0}, {1} … are the inputs
@@ -156,29 +155,33 @@ def _with(formula: Callable[[Op], str]) -> Callable[[Builder, Node], None]:
     return lambda b, node: express(b, node, formula(node.op), operands(b, node))
 
 
-def _f(value: float) -> str:
+def float_literal(value: float) -> str:
+    """A float32 constant in C."""
     return c_literal(np.float32(value), DType.F32)
 
 
 def _parametric(op: Op) -> str:
     match op:
         case activation.LeakyRelu(alpha=alpha):
-            return f"irc_leaky_relu({{0}}, {_f(alpha)})"
+            return f"irc_leaky_relu({{0}}, {float_literal(alpha)})"
         case activation.Elu(alpha=alpha):
-            return f"irc_elu({{0}}, {_f(alpha)})"
+            return f"irc_elu({{0}}, {float_literal(alpha)})"
         case activation.Celu(alpha=alpha):
-            return f"irc_celu({{0}}, {_f(alpha)})"
+            return f"irc_celu({{0}}, {float_literal(alpha)})"
         case activation.Selu(alpha=alpha, gamma=gamma):
-            return f"irc_selu({{0}}, {_f(alpha)}, {_f(gamma)})"
+            return f"irc_selu({{0}}, {float_literal(alpha)}, {float_literal(gamma)})"
         case activation.ThresholdedRelu(alpha=alpha):
-            return f"irc_thresholded_relu({{0}}, {_f(alpha)})"
+            return f"irc_thresholded_relu({{0}}, {float_literal(alpha)})"
         case activation.HardSigmoid(alpha=alpha, beta=beta):
-            return f"irc_hard_sigmoid({{0}}, {_f(alpha)}, {_f(beta)})"
+            return f"irc_hard_sigmoid({{0}}, {float_literal(alpha)}, {float_literal(beta)})"
         case activation.Shrink(bias=bias, lambd=lambd):
-            low, high = f"{{0}} < {_f(-lambd)} ? {{0}} + {_f(bias)}", f"{{0}} > {_f(lambd)} ? {{0}} - {_f(bias)}"
+            low, high = (
+                f"{{0}} < {float_literal(-lambd)} ? {{0}} + {float_literal(bias)}",
+                f"{{0}} > {float_literal(lambd)} ? {{0}} - {float_literal(bias)}",
+            )
             return f"{low} : {high} : 0.0f"
         case activation.Swish(alpha=alpha):
-            return "irc_silu({0})" if alpha == 1 else f"irc_swish({{0}}, {_f(alpha)})"
+            return "irc_silu({0})" if alpha == 1 else f"irc_swish({{0}}, {float_literal(alpha)})"
         case activation.Gelu(approximate=approximate):
             return "irc_gelu_tanh({0})" if approximate == "tanh" else "irc_gelu({0})"
     raise AssertionError(op)
@@ -195,9 +198,14 @@ def lower_quantized_add(b: Builder, node: Node) -> None:
     """clamp(round(fma(a, a_scale, fma(b, b_scale, bias))))."""
     op = node.op
     assert isinstance(op, QAdd)
-    inner = f"IRC_FMAF((float){{1}}, {_f(op.b_scale)}, {_f(op.bias)})"
-    total = f"IRC_FMAF((float){{0}}, {_f(op.a_scale)}, {inner})"
-    express(b, node, f"(uint8_t)irc_clamped_code({total}, {_f(op.lo)}, {_f(op.hi)})", operands(b, node))
+    inner = f"IRC_FMAF((float){{1}}, {float_literal(op.b_scale)}, {float_literal(op.bias)})"
+    total = f"IRC_FMAF((float){{0}}, {float_literal(op.a_scale)}, {inner})"
+    express(
+        b,
+        node,
+        f"(uint8_t)irc_clamped_code({total}, {float_literal(op.lo)}, {float_literal(op.hi)})",
+        operands(b, node),
+    )
 
 
 @lowers(QMul)
@@ -206,26 +214,10 @@ def lower_quantized_mul(b: Builder, node: Node) -> None:
     op = node.op
     assert isinstance(op, QMul)
     product = f"(float)(((int32_t){{0}} - {op.a_zero_point}) * ((int32_t){{1}} - {op.b_zero_point}))"
-    total = f"IRC_FMAF({product}, {_f(op.scale)}, {_f(op.bias)})"
-    express(b, node, f"(uint8_t)irc_clamped_code({total}, {_f(op.lo)}, {_f(op.hi)})", operands(b, node))
-
-
-@lowers(QuantizeLinear)
-def lower_quantize(b: Builder, node: Node) -> None:
-    """clamp(round(x / scale) + zero_point, 0, 255)."""
-    scale, zero = node.constant(1), node.constant(2)
-    assert scale is not None
-    point = 0 if zero is None else int(zero.reshape(())[()])
-    x = b.operand(node, 0)
-    ratio = f"{{0}} / {_f(float(scale.reshape(())[()]))}"
-    express(b, node, f"(uint8_t)(irc_clamped_code({ratio}, {_f(-point)}, {_f(255 - point)}) + {point})", [x])
-
-
-@lowers(DequantizeLinear)
-def lower_dequantize(b: Builder, node: Node) -> None:
-    """(x - zero_point) * scale."""
-    scale, zero = node.constant(1), node.constant(2)
-    assert scale is not None
-    point = 0 if zero is None else int(zero.reshape(())[()])
-    x = b.operand(node, 0)
-    express(b, node, f"(float)((int32_t){{0}} - {point}) * {_f(float(scale.reshape(())[()]))}", [x])
+    total = f"IRC_FMAF({product}, {float_literal(op.scale)}, {float_literal(op.bias)})"
+    express(
+        b,
+        node,
+        f"(uint8_t)irc_clamped_code({total}, {float_literal(op.lo)}, {float_literal(op.hi)})",
+        operands(b, node),
+    )

@@ -18,6 +18,8 @@ from irc.backends.c.views import View
 from irc.errors import GraphError
 from irc.types import DType
 
+_FEW = 4  # rounds of a loop that are too few to share
+
 C_TYPES = {
     DType.F32: "float", DType.F64: "double", DType.BOOL: "uint8_t", DType.I8: "int8_t", DType.U8: "uint8_t",
     DType.I16: "int16_t", DType.U16: "uint16_t", DType.I32: "int32_t", DType.U32: "uint32_t", DType.I64: "int64_t",
@@ -125,30 +127,30 @@ def generate(expr: Expr, target: View) -> tuple[Function, list[View]]:
     parameters = [f"const {c_type(o.dtype)} *a{i}" for i, o in enumerate(operands)] + [f"{c_type(target.dtype)} *y"]
     lines = _Statements({view: i for i, view in enumerate(operands)})
     result = lines.add(full.cast(target.dtype))
+    loaded = [f"const {c_type(operands[i].dtype)} v{i} = a{i}[{index(axes, i)}];" for i in lines.loaded]
+    body = [*loaded, *lines.text, f"y[{index(axes, len(operands))}] = {result};"]
+    return Function((*parameters, "int thread", "int threads"), nest(axes, body)), operands
+
+
+def nest(axes: Sequence[Axis], body: Sequence[str]) -> str:
+    """Loops i0, i1, … around the statements of `body`; the threads share one of them."""
     split = max(range(len(axes) - 1), key=lambda i: axes[i].count, default=0)
-    if len(axes) > 1 and axes[split].count < 4 and axes[-1].count > axes[split].count:
-        split = len(axes) - 1  # the threads share the innermost loop
-    return Function((*parameters, "int thread", "int threads"), _body(axes, split, operands, lines, result)), operands
-
-
-def _body(axes: Sequence[Axis], split: int, operands: Sequence[View], lines: _Statements, result: str) -> str:
+    if len(axes) > 1 and axes[split].count < _FEW and axes[-1].count > axes[split].count:
+        split = len(axes) - 1  # the innermost
     text = ["    int64_t begin, end;", f"    irc_share({axes[split].count}, thread, threads, &begin, &end);"]
     indent = "    "
     for depth, axis in enumerate(axes):
         start, stop = ("begin", "end") if depth == split else ("0", f"{axis.count}")
         text.append(f"{indent}for (int64_t i{depth} = {start}; i{depth} < {stop}; ++i{depth}) {{")
         indent += "    "
-    for index in lines.loaded:
-        view = operands[index]
-        text.append(f"{indent}const {c_type(view.dtype)} v{index} = a{index}[{_index(axes, index)}];")
-    text += [f"{indent}{line}" for line in lines.text]
-    text.append(f"{indent}y[{_index(axes, len(operands))}] = {result};")
+    text += [f"{indent}{line}" for line in body]
     for depth in reversed(range(len(axes))):
         text.append("    " * (depth + 1) + "}")
     return "\n".join(text)
 
 
-def _index(axes: Sequence[Axis], operand: int) -> str:
+def index(axes: Sequence[Axis], operand: int) -> str:
+    """Where in its memory an operand's element of the innermost loop lies, as C."""
     terms = []
     for depth, axis in enumerate(axes):
         stride = axis.strides[operand]

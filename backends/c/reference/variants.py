@@ -1,0 +1,64 @@
+"""The kernels built in the ways that must give the same bits: plain C under the sanitizers, AVX2, NEON in an emulator."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from irc.backends.c.isa import host_isas
+from irc.backends.c.reference.native import Native
+
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+# No flag changes a result: errno and traps are what compilers would else keep, at the price of scalar code.
+FLAGS = ("-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+# gcc alone: the full cost model; clamps left as selections, not jumps; loops that copy left in registers, not memcpy.
+GCC_FLAGS = ("-fvect-cost-model=dynamic", "-fno-thread-jumps", "-fno-tree-loop-distribute-patterns")
+_SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to build and run the kernels, and what of the machine it needs."""
+
+    compiler: str
+    flags: tuple[str, ...]
+    run: tuple[str, ...] = ()
+    isa: str = "portable"
+
+    @property
+    def missing(self) -> str:
+        """What this machine lacks, '' if nothing."""
+        absent = [tool for tool in (self.compiler, *self.run) if shutil.which(tool) is None]
+        if not self.run and self.isa not in {isa.name for isa in host_isas()}:
+            absent.append(f"a processor with {self.isa}")
+        return " and ".join(absent)
+
+    def build(self) -> Native:
+        """Compile and start it."""
+        folder = Path(tempfile.mkdtemp(prefix="irc-kernels-"))
+        native = Native((self.compiler, *WARNINGS, *FLAGS, *self.flags), folder, self.run)
+        shutil.rmtree(folder)  # the program runs already
+        return native
+
+
+VARIANTS = {
+    "portable": Variant("gcc", ("-O1", *_SANITIZERS)),
+    "avx2": Variant("gcc", ("-O2", *GCC_FLAGS, "-mavx2", "-mfma"), isa="avx2"),
+    "clang": Variant("clang", ("-O2", "-mavx2", "-mfma"), isa="avx2"),
+    "neon": Variant("aarch64-linux-gnu-gcc", ("-O2", *GCC_FLAGS, "-static"), ("qemu-aarch64",), "neon"),
+}
+
+
+@cache
+def _builds() -> dict[str, Future[Native]]:
+    pool = ThreadPoolExecutor(2)
+    return {name: pool.submit(v.build) for name, v in VARIANTS.items() if not v.missing}
+
+
+def built(name: str) -> Native:
+    """A variant that is not missing, built once in a process; all begin to build with the first."""
+    return _builds()[name].result()
