@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from bench_accuracy import image_accuracy, score, text_accuracy
-from bench_models import content_key
+from bench_models import BenchModel, content_key
 from bench_nets import mobilenet_v2, settle
 from bench_peers import PEERS, Prepared, left_out
 from bench_run import Result, best_peer, speedup
@@ -27,7 +27,7 @@ def result(*turns: list[float], db: float = 20.0) -> Result:
 def test_accuracy_of_images() -> None:
     """A tenth of the signal is 20 dB; crops and photographs are apart."""
     reference = np.array([[3.0, 4.0], [3.0, 4.0], [4.0, 3.0]], np.float32)
-    found = image_accuracy(reference, reference * np.float32([[1.1], [1.1], [1.01]]), crops=2)
+    found = image_accuracy(reference, reference * np.array([[1.1], [1.1], [1.01]], np.float32), crops=2)
     assert found == {"crops": pytest.approx(20, abs=1e-3), "photos": pytest.approx(40, abs=1e-3), "agree": 1.0}
     assert score(found) == found["photos"]
     assert image_accuracy(reference, reference[:, ::-1], crops=2)["agree"] == 0
@@ -93,7 +93,7 @@ def test_keys_change_with_the_content(tmp_path: Path) -> None:
 def test_a_peer_that_is_not_installed_is_left_out() -> None:
     """The reason names the package and the way to get it."""
     peer = replace(PEERS["ov-int8"], made_by=("no_such_package",), runtime="json")
-    model = bench.BenchModel("resnet18", Path())
+    model = BenchModel("resnet18", Path())
     assert left_out(peer, model) == "no_such_package is not installed: pip install -e '.[bench]'"
 
 

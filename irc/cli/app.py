@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from irc.cli import compile as compile_
-from irc.cli import diff, passes, run, show, targets
+from irc.cli import bench, diff, passes, run, show, targets
 
 app = typer.Typer(
     name="irc",
-    help="Compress neural networks: a PyTorch or ONNX model in, an int8 ONNX file out that runtimes fuse.",
+    help="Compress neural networks: a PyTorch or ONNX model in, int8 ONNX that runtimes fuse, or int8 C, out.",
     rich_markup_mode=None,  # plain help: the same on a terminal and in a file
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -38,6 +38,7 @@ def _root(
 app.command("compile")(compile_.command)
 app.command("show")(show.command)
 app.command("run")(run.command)
+app.command("bench")(bench.command)
 app.command("diff")(diff.command)
 app.command("passes")(passes.command)
 app.command("targets")(targets.command)

@@ -13,7 +13,7 @@ import typer
 from irc.cli.data import HELP as DATA_HELP
 from irc.cli.data import PREPROCESS_HELP, open_data, progress_over
 from irc.cli.model import HELP, read_model
-from irc.cli.output import check_output, print_table, print_text
+from irc.cli.output import check_folder, check_output, print_table, print_text
 from irc.errors import OptionError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _ONNXRUNTIME = ("onnx", "onnx:arm")  # the targets whose runtime is at hand, so 
 
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write, .onnx or .irc.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="What to write: a file, .onnx or .irc; for c targets a folder.")],
     passes: Annotated[
         str | None,
         typer.Option(help='As "fold-batch-norm, quantize{method=mse}", see irc passes; exact ones if not given.'),
@@ -56,7 +56,7 @@ def command(
     shown = frozenset(name.strip() for each in print_after or [] for name in each.split(","))
     Pipeline(steps, check=check, print_after=shown)  # refuses what is wrong with them before anything is read
     _check_opset(opset)
-    _check_files(output, report, model, calibration)
+    _check_files(output, report, model, calibration, folder=_is_folder(goal, output))
     data = open_data(calibration, preprocess) if calibration else None
     if preprocess and not calibration:
         raise OptionError("--preprocess is for the images of --calibration, which is not given")
@@ -87,8 +87,16 @@ def _check_opset(opset: int | None) -> None:
         raise OptionError(f"opset {opset} is not known; this onnx knows 7 to {newest}")
 
 
-def _check_files(output: Path, report: Path | None, model: str, calibration: str) -> None:
-    for path in filter(None, (output, report)):
+def _is_folder(target: Target, output: Path) -> bool:
+    return target.kind == "c" and output.suffix != ".irc"
+
+
+def _check_files(output: Path, report: Path | None, model: str, calibration: str, *, folder: bool) -> None:
+    if folder:
+        from irc.backends.c.artifact import MANIFEST
+
+        check_folder(output, marker=MANIFEST)
+    for path in filter(None, (None if folder else output, report)):
         check_output(path, reads=model)
         check_output(path, reads=calibration)
     if report is not None and os.path.realpath(report) == os.path.realpath(output):
@@ -143,7 +151,9 @@ def _print_result(model: str, output: Path, artifact: Artifact, fusion: FusionRe
 
 
 def _size(path: Path) -> int:
-    """Bytes of a model file with the weights beside it."""
+    """Bytes of a model file with the weights beside it, or of all files in a folder."""
+    if path.is_dir():
+        return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     beside = [path.with_name(path.name + ".data"), path.with_name(path.stem + ".safetensors")]
     wanted = [path, *beside[:1]] if path.suffix != ".irc" else [path, *beside[1:]]
     return sum(p.stat().st_size for p in wanted if p.is_file())

@@ -29,7 +29,7 @@ def read_model(text: str) -> Graph:
 
     if not is_function_name(text):
         if Path(text).is_dir():
-            raise ModelError(f"'{text}' is a folder; give the .onnx file in it")
+            return _read_folder(Path(text))
         try:
             return load(text)
         except TextError as error:
@@ -41,3 +41,13 @@ def read_model(text: str) -> Graph:
         raise ModelError(f"'{text}' returned {len(made)} things; give the model, example inputs, dynamic shapes")
     model, inputs, shapes = (*made, None, None)[:3]
     return load(model, inputs, dynamic_shapes=shapes)
+
+
+def _read_folder(path: Path) -> Graph:
+    """The graph that a compiled C model keeps beside its code."""
+    from irc.api import load
+    from irc.backends.c.artifact import MANIFEST, MODEL_FILE
+
+    if not (path / MANIFEST).is_file():
+        raise ModelError(f"'{path}' is a folder; give the .onnx file in it")
+    return load(path / MODEL_FILE)

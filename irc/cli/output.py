@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -37,6 +38,25 @@ def check_output(path: Path, *, reads: str = "") -> None:
     except OSError as error:
         said = error.strerror or str(error)
         raise OutputError(f"'{path}' cannot be written: {said}; choose another output path") from None
+
+
+def check_folder(path: Path, *, marker: str) -> None:
+    """Try whether a folder can be made there.
+
+    marker : a file that tells a folder which may be replaced
+
+    Raises
+    ------
+    OutputError : it cannot, or something else has its name.
+    """
+    from irc.atomic import atomic_folder
+
+    with contextlib.suppress(_Tried), atomic_folder(path, marker=marker):
+        raise _Tried
+
+
+class _Tried(Exception):
+    """Leaves atomic_folder before anything appears."""
 
 
 def make_table(*titles: str, left: Sequence[str] = ()) -> Table:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Runner = Callable[["Sample"], dict[str, Any]]
 
-RUNTIMES = ("onnxruntime", "irc")
+RUNTIMES = ("onnxruntime", "irc", "c")
 _MADE_UP = 8
 
 
@@ -37,6 +37,8 @@ def make_runner(text: str, graph: Graph, runtime: str, threads: int = 0) -> Runn
         from irc.execution import Executable
 
         return Executable(graph).run_numpy
+    if runtime == "c":
+        return _c_runner(graph, threads or 1)
     from irc.backends.onnx.session import make_session
     from irc.backends.registry import target_of
 
@@ -48,6 +50,26 @@ def make_runner(text: str, graph: Graph, runtime: str, threads: int = 0) -> Runn
         session = make_session(Path(text), threads=threads, signed=signed)
     names = [output.name for output in session.get_outputs()]
     return lambda sample: dict(zip(names, session.run(None, dict(sample)), strict=True))
+
+
+def _c_runner(graph: Graph, threads: int) -> Runner:
+    """The graph as C for this machine; that of its own target if it has one."""
+    from irc.backends.c.artifact import CArtifact
+    from irc.backends.registry import find_target, target_of
+    from irc.report.ledger import Ledger
+    from irc.report.report import Report
+
+    target = target_of(graph)
+    artifact = CArtifact(
+        graph, target if target.kind == "c" else find_target("c:host"), Report(Ledger()), threads=threads
+    )
+
+    def run(sample: Sample) -> dict[str, Any]:
+        made = artifact(sample)
+        names = [port.name for port in artifact.program.outputs]
+        return dict(zip(names, made if isinstance(made, tuple) else (made,), strict=True))
+
+    return run
 
 
 def _written(graph: Graph, folder: Path) -> Path:

@@ -34,7 +34,7 @@ class Sources:
         self.constants = Constants(program.constants())
         self.files: dict[str, str | bytes] = {}
         self.objects: dict[str, tuple[str, ...]] = {}
-        scratch = -(-_scratch(program) // 64) * 64
+        scratch = -(-_scratch(program, isas) // 64) * 64
         self._add(f"{name}.c", main_source(name, program, self.plan, isas, machine, scratch))
         for isa in isas:
             text = body_source(name, program, self.plan, self.constants, isa)
@@ -69,12 +69,13 @@ def included(text: str) -> list[str]:
     return _INCLUDE.findall(text)
 
 
-def _scratch(program: Program) -> int:
+def _scratch(program: Program, isas: Sequence[Isa]) -> int:
+    """The most that a call of one of the instruction sets wants for a thread."""
     sizes = [
         argument.bytes
+        for isa in isas
         for step in program.steps
-        for call in (step.call, *step.special.values())
-        for argument in call.arguments
+        for argument in step.for_isa(isa.name).arguments
         if isinstance(argument, Scratch)
     ]
     return max(sizes, default=0)

@@ -32,21 +32,13 @@ IRC_INLINE irc_clamp irc_clamp_of(float residual_scale, float lo, float hi, int 
     return c;
 }
 
-/* t of 8 channels; residual: 8 codes or NULL. */
-IRC_INLINE irc_vf irc_scaled(irc_v acc, irc_vf scale, irc_vf bias, const uint8_t *residual, const irc_clamp *c)
-{
-    irc_vf t = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc), scale, bias);
-    if (residual) {
-        const irc_v r = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)residual));
-        t = _mm256_fmadd_ps(_mm256_cvtepi32_ps(r), c->residual_scale, t);
-    }
-    return t;
-}
+/* t of 8 channels */
+IRC_INLINE irc_vf irc_scaled(irc_v acc, irc_vf scale, irc_vf bias) { return _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc), scale, bias); }
 
-/* Rounded; values above hi stay positive. */
-IRC_INLINE irc_v irc_rounded(irc_vf t, const irc_clamp *c)
+IRC_INLINE irc_vf irc_with_residual(irc_vf t, const uint8_t *residual, const irc_clamp *c)
 {
-    return _mm256_cvtps_epi32(c->fits ? t : _mm256_min_ps(t, c->hi));
+    const irc_v r = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)residual));
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(r), c->residual_scale, t);
 }
 
 /* Rounded values of channels 0-7, 8-15 of two positions -> 16 codes each. */

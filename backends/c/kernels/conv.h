@@ -43,6 +43,11 @@ IRC_FN void irc_conv_offsets(const irc_conv *p, int64_t from, int32_t count, irc
             batch++;
         }
     }
+    for (int32_t i = count; i < count + IRC_POSITIONS_MORE; i++) {
+        q->x[i] = q->x[count - 1];
+        q->y[i] = q->y[count - 1];
+        q->r[i] = q->r[count - 1];
+    }
 }
 
 /* Few positions and many channels: the threads share the channels, so that each reads its weights only. */

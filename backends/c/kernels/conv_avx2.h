@@ -49,25 +49,27 @@ IRC_FN void irc_widen(const irc_conv *p, const uint8_t *x, uint8_t *wide)
 IRC_FN void irc_conv_column(const irc_conv *p, const irc_positions *q, const irc_conv_part *part, void *y, int32_t b,
                             const irc_steps *steps, const uint8_t *wide)
 {
-    const int64_t stride = irc_wide_stride(p);
+    const int64_t channel = (int64_t)b * IRC_BLOCK;
     irc_tile t;
     t.steps = steps;
     t.clamp = irc_clamp_of(p->residual_scale, p->lo, p->hi, p->flags & IRC_CODES_FIT);
-    t.w = part->w + (int64_t)b * irc_steps_of(p) * 64;
-    t.scale = part->scale + b * IRC_BLOCK;
-    t.bias = part->bias + b * IRC_BLOCK;
-    t.init = part->acc_init ? part->acc_init + b * IRC_BLOCK : NULL;
-    t.n = part->n - b * IRC_BLOCK < IRC_BLOCK ? part->n - b * IRC_BLOCK : IRC_BLOCK;
-    t.stride = stride;
+    t.w = part->w + b * (int64_t)irc_steps_of(p) * 64;
+    t.scale = part->scale + channel;
+    t.bias = part->bias + channel;
+    t.init = part->acc_init ? part->acc_init + channel : NULL;
+    t.n = part->n - channel < IRC_BLOCK ? (int32_t)(part->n - channel) : IRC_BLOCK;
+    t.stride = irc_wide_stride(p);
+    t.x = part->x;
+    t.residual = part->residual ? part->residual + channel : NULL;
+    t.codes = p->float_output ? NULL : (uint8_t *)y + part->y + channel;
+    t.floats = p->float_output ? (float *)y + part->y + channel : NULL;
     for (int32_t i = 0; i < q->count; i += IRC_TILE_ROWS) {
         t.rows = q->count - i < IRC_TILE_ROWS ? q->count - i : IRC_TILE_ROWS;
-        for (int32_t r = 0; r < IRC_TILE_ROWS; r++) {
-            const int32_t j = r < t.rows ? i + r : i;
-            t.out[r] = irc_conv_output(p, q, part, y, j, b);
-            t.x[r] = part->x + q->x[j];
-            t.row[r] = part->acc_rows ? part->acc_rows[j] : 0;
-        }
-        t.wide = wide + i * stride;
+        t.x_at = q->x + i;
+        t.y_at = q->y + i;
+        t.r_at = q->r + i;
+        t.row = part->acc_rows ? part->acc_rows + i : NULL;
+        t.wide = wide + i * t.stride;
         irc_tile_avx2(&t);
     }
 }

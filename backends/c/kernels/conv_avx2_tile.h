@@ -9,17 +9,20 @@
 
 #define IRC_TILE_ROWS 6
 
+/* Positions beyond `rows` are read (they repeat others) and not stored. */
 typedef struct irc_tile {
-    const uint8_t *x[IRC_TILE_ROWS]; /* the windows */
-    const uint8_t *wide;             /* the windows, widened; `stride` bytes apart */
+    const uint8_t *x, *residual; /* residual: NULL if there is none */
+    uint8_t *codes;              /* or NULL: */
+    float *floats;
+    const int64_t *x_at, *r_at, *y_at; /* of each position: bytes from x, bytes from residual, elements from codes or floats */
+    const int32_t *row;                /* the start of each position's sums, or NULL */
+    const uint8_t *wide;               /* the windows, widened; `stride` bytes apart */
     int64_t stride;
     const int8_t *w;
     const irc_steps *steps;
     const float *scale, *bias;
     const int32_t *init; /* [16] or NULL */
-    int32_t row[IRC_TILE_ROWS];
-    int32_t rows, n; /* n <= 16 channels */
-    irc_output out[IRC_TILE_ROWS];
+    int32_t rows, n;     /* n <= 16 channels */
     irc_clamp clamp;
 } irc_tile;
 
@@ -83,39 +86,45 @@ typedef struct irc_tile {
         X(4) X(5) \
     }
 
-/* Rounded or stored as floats: two positions, 16 channels. */
+IRC_INLINE void irc_tile_floats(const irc_tile *t, const int V, irc_vf t0, irc_vf t1, int i)
+{
+    if (i < t->rows) {
+        irc_store_floats(t->floats + t->y_at[i], t0, t->n);
+        if (V > 1)
+            irc_store_floats(t->floats + t->y_at[i] + 8, t1, t->n - 8);
+    }
+}
+
+/* Requantizes and stores the positions a and b, 16 channels each. */
 IRC_INLINE void irc_tile_output(const irc_tile *t, const int V, irc_v a0, irc_v a1, irc_v b0, irc_v b1, int a, int b)
 {
     const irc_vf s0 = _mm256_loadu_ps(t->scale), d0 = _mm256_loadu_ps(t->bias);
     const irc_vf s1 = V > 1 ? _mm256_loadu_ps(t->scale + 8) : s0, d1 = V > 1 ? _mm256_loadu_ps(t->bias + 8) : d0;
-    const irc_output *p = &t->out[a], *q = &t->out[b];
-    const int residual = p->residual != NULL;
-    const irc_vf ta0 = irc_scaled(a0, s0, d0, p->residual, &t->clamp), tb0 = irc_scaled(b0, s0, d0, q->residual, &t->clamp);
-    irc_vf ta1 = ta0, tb1 = tb0;
-    if (V > 1) {
-        ta1 = irc_scaled(a1, s1, d1, residual ? p->residual + 8 : NULL, &t->clamp);
-        tb1 = irc_scaled(b1, s1, d1, residual ? q->residual + 8 : NULL, &t->clamp);
+    irc_vf ta0 = irc_scaled(a0, s0, d0), ta1 = V > 1 ? irc_scaled(a1, s1, d1) : ta0;
+    irc_vf tb0 = irc_scaled(b0, s0, d0), tb1 = V > 1 ? irc_scaled(b1, s1, d1) : tb0;
+    if (t->residual) {
+        const uint8_t *p = t->residual + t->r_at[a], *q = t->residual + t->r_at[b];
+        ta0 = irc_with_residual(ta0, p, &t->clamp), tb0 = irc_with_residual(tb0, q, &t->clamp);
+        if (V > 1)
+            ta1 = irc_with_residual(ta1, p + 8, &t->clamp), tb1 = irc_with_residual(tb1, q + 8, &t->clamp);
     }
-    if (p->floats) {
-        irc_store_floats(p->floats, ta0, t->n);
-        if (b < t->rows)
-            irc_store_floats(q->floats, tb0, t->n);
-        if (V > 1) {
-            irc_store_floats(p->floats + 8, ta1, t->n - 8);
-            if (b < t->rows)
-                irc_store_floats(q->floats + 8, tb1, t->n - 8);
-        }
+    if (t->floats) {
+        irc_tile_floats(t, V, ta0, ta1, a);
+        irc_tile_floats(t, V, tb0, tb1, b);
     } else {
         __m128i ca, cb;
-        irc_codes(irc_rounded(ta0, &t->clamp), irc_rounded(ta1, &t->clamp), irc_rounded(tb0, &t->clamp),
-                  irc_rounded(tb1, &t->clamp), &t->clamp, &ca, &cb);
-        irc_store_codes(p->codes, ca, t->n);
+        if (!t->clamp.fits) {
+            ta0 = _mm256_min_ps(ta0, t->clamp.hi), tb0 = _mm256_min_ps(tb0, t->clamp.hi);
+            ta1 = _mm256_min_ps(ta1, t->clamp.hi), tb1 = _mm256_min_ps(tb1, t->clamp.hi);
+        }
+        irc_codes(_mm256_cvtps_epi32(ta0), _mm256_cvtps_epi32(ta1), _mm256_cvtps_epi32(tb0), _mm256_cvtps_epi32(tb1), &t->clamp, &ca, &cb);
+        irc_store_codes(t->codes + t->y_at[a], ca, t->n);
         if (b < t->rows)
-            irc_store_codes(q->codes, cb, t->n);
+            irc_store_codes(t->codes + t->y_at[b], cb, t->n);
     }
 }
 
-/* R rows (1, 2, 4 or 6), V vectors of 8 channels (1 or 2). Rows past t->rows repeat row 0 and are not stored. */
+/* R rows (1, 2, 4 or 6), V vectors of 8 channels (1 or 2). */
 IRC_INLINE void irc_tile_run(const irc_tile *t, const int R, const int V)
 {
     static const int16_t ones[16] __attribute__((aligned(32))) = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
@@ -124,11 +133,14 @@ IRC_INLINE void irc_tile_run(const irc_tile *t, const int R, const int V)
     const irc_v i0 = t->init ? irc_load(t->init) : zero, i1 = t->init && V > 1 ? irc_load(t->init + 8) : zero;
     const int64_t stride = t->stride;
     const int32_t quads = t->steps->quads, pairs = t->steps->pairs, wides = t->steps->wides;
-#define IRC_START(r) c##r##0 = _mm256_add_epi32(i0, _mm256_set1_epi32(t->row[r])), \
-                     c##r##1 = _mm256_add_epi32(i1, _mm256_set1_epi32(t->row[r])), x##r = t->x[r];
-#define IRC_DECLARE(r) irc_v c##r##0 = zero, c##r##1 = zero; const uint8_t *x##r = NULL;
+#define IRC_DECLARE(r) irc_v c##r##0 = i0, c##r##1 = i1; const uint8_t *x##r = NULL;
+#define IRC_START(r) x##r = t->x + t->x_at[r];
+#define IRC_ADD_ROW(r) c##r##0 = _mm256_add_epi32(i0, _mm256_set1_epi32(t->row[r])), c##r##1 = _mm256_add_epi32(i1, _mm256_set1_epi32(t->row[r]));
     IRC_DECLARE(0) IRC_DECLARE(1) IRC_DECLARE(2) IRC_DECLARE(3) IRC_DECLARE(4) IRC_DECLARE(5)
     IRC_ROWS(IRC_START)
+    if (t->row) {
+        IRC_ROWS(IRC_ADD_ROW)
+    }
     for (int32_t v = 0; quads && v < V; v++) {
         for (int32_t i = 0; i < quads; i++) {
             const int32_t at = t->steps->quad[i].x;

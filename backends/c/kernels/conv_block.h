@@ -7,10 +7,13 @@
 
 #define IRC_POSITIONS 240
 
-/* Where the positions of a block lie: bytes from x, elements from y, bytes from the residual. */
+#define IRC_POSITIONS_MORE 8
+
+/* Where the positions of a block lie: bytes from x, elements from y, bytes from the residual. IRC_POSITIONS_MORE entries behind
+   the last one repeat it, for tiles that are not full. */
 typedef struct irc_positions {
     int32_t count;
-    int64_t x[IRC_POSITIONS], y[IRC_POSITIONS], r[IRC_POSITIONS];
+    int64_t x[IRC_POSITIONS + IRC_POSITIONS_MORE], y[IRC_POSITIONS + IRC_POSITIONS_MORE], r[IRC_POSITIONS + IRC_POSITIONS_MORE];
 } irc_positions;
 
 /* Everything from the first channel of the part on. */

@@ -1,4 +1,5 @@
-/* Tiles of AVX-512 VNNI: positions x vectors of 16 channels, 14x2, 8x3 or 6x4, and lower ones for what is left.
+/* Tiles of AVX-512 VNNI: positions x vectors of 16 channels, 10x2, 8x3 or 6x4, and lower ones for what is left.
+   A tile higher than 10 needs more pointers than there are registers for, and gcc then keeps pointers where sums should be.
 
    gcc moves accumulators to memory and back around the intrinsic of vpdpbusd; a statement of assembly keeps them. */
 #ifndef IRC_CONV_VNNI_H
@@ -13,7 +14,7 @@
 #define IRC_DPBUSD_ZMM(c, a, w) (c) = _mm512_dpbusd_epi32(c, a, w)
 #endif
 
-#define IRC_VNNI_ROWS 14
+#define IRC_VNNI_ROWS 10
 
 /* 4 codes, 16 times. */
 IRC_INLINE irc_zmm irc_four_codes(const uint8_t *a)
@@ -67,7 +68,8 @@ IRC_INLINE void irc_vnni_tile(const irc_columns *t, const irc_clamp_zmm *clamp, 
     }
     if (t->floats) {
         int32_t acc[IRC_VNNI_ROWS * IRC_WIDEST];
-        IRC_UNROLL for (int k = 0; k < R * V; k++) _mm512_storeu_si512(acc + 16 * k, c[k]);
+        IRC_UNROLL for (int r = 0; r < R; r++) IRC_UNROLL for (int j = 0; j < V; j++)
+            _mm512_storeu_si512(acc + 16 * (r * V + j), c[r * V + j]);
         irc_finish_floats(t, i, R, 16 * V, acc);
         return;
     }
@@ -90,12 +92,12 @@ IRC_VNNI_TILE(1, 1)
 IRC_VNNI_TILE(2, 1)
 IRC_VNNI_TILE(4, 1)
 IRC_VNNI_TILE(8, 1)
-IRC_VNNI_TILE(14, 1)
+IRC_VNNI_TILE(10, 1)
 IRC_VNNI_TILE(1, 2)
 IRC_VNNI_TILE(2, 2)
 IRC_VNNI_TILE(4, 2)
 IRC_VNNI_TILE(8, 2)
-IRC_VNNI_TILE(14, 2)
+IRC_VNNI_TILE(10, 2)
 IRC_VNNI_TILE(1, 3)
 IRC_VNNI_TILE(2, 3)
 IRC_VNNI_TILE(4, 3)
@@ -108,10 +110,10 @@ IRC_VNNI_TILE(6, 4)
 /* All positions, `width` vectors. */
 IRC_FN void irc_vnni_positions(const irc_columns *t, const irc_clamp_zmm *clamp, int32_t width)
 {
-    static const int32_t heights[4][6] = {{14, 8, 4, 2, 1, 0}, {14, 8, 4, 2, 1, 0}, {8, 4, 2, 1, 0, 0}, {6, 4, 2, 1, 0, 0}};
+    static const int32_t heights[4][6] = {{10, 8, 4, 2, 1, 0}, {10, 8, 4, 2, 1, 0}, {8, 4, 2, 1, 0, 0}, {6, 4, 2, 1, 0, 0}};
     static irc_vnni_function *const tiles[4][5] = {
-        {irc_vnni_14x1, irc_vnni_8x1, irc_vnni_4x1, irc_vnni_2x1, irc_vnni_1x1},
-        {irc_vnni_14x2, irc_vnni_8x2, irc_vnni_4x2, irc_vnni_2x2, irc_vnni_1x2},
+        {irc_vnni_10x1, irc_vnni_8x1, irc_vnni_4x1, irc_vnni_2x1, irc_vnni_1x1},
+        {irc_vnni_10x2, irc_vnni_8x2, irc_vnni_4x2, irc_vnni_2x2, irc_vnni_1x2},
         {irc_vnni_8x3, irc_vnni_4x3, irc_vnni_2x3, irc_vnni_1x3, NULL},
         {irc_vnni_6x4, irc_vnni_4x4, irc_vnni_2x4, irc_vnni_1x4, NULL}};
     const int32_t *height = heights[width - 1];

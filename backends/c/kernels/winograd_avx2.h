@@ -123,10 +123,13 @@ IRC_FN void irc_winograd_products(const irc_winograd *g, int32_t from, int32_t d
 IRC_FN void irc_winograd_outputs(const irc_winograd *g, const uint8_t *residual, void *y, int32_t b, irc_tile *t)
 {
     const irc_conv *p = g->p;
-    irc_positions q;
-    irc_conv_part part;
-    part.residual = residual;
-    part.y = 0;
+    const int64_t channel = (int64_t)b * IRC_BLOCK;
+    int64_t y_at[2], r_at[2];
+    t->residual = residual ? residual + channel : NULL;
+    t->codes = p->float_output ? NULL : (uint8_t *)y + channel;
+    t->floats = p->float_output ? (float *)y + channel : NULL;
+    t->y_at = y_at;
+    t->r_at = r_at;
     for (int32_t i = 0; i < g->tiles; i++) {
         irc_v acc[2][16];
         int64_t batch;
@@ -137,12 +140,10 @@ IRC_FN void irc_winograd_outputs(const irc_winograd *g, const uint8_t *residual,
         for (int32_t r = 0; r < 4 && row + r < p->rows; r++)
             for (int32_t c = 0; c < 4 && col + c < p->cols; c += 2) {
                 t->rows = col + c + 1 < p->cols ? 2 : 1;
-                for (int32_t k = 0; k < 2; k++) {
-                    const int32_t at = col + c + (k < t->rows ? k : 0);
-                    q.y[k] = batch * p->y_batch + (row + r) * p->y_row + at * p->y_col;
-                    q.r[k] = batch * p->r_batch + (row + r) * p->r_row + at * p->r_col;
-                    t->out[k] = irc_conv_output(p, &q, &part, y, k, b);
-                }
+                y_at[0] = batch * p->y_batch + (row + r) * p->y_row + (col + c) * p->y_col;
+                r_at[0] = batch * p->r_batch + (row + r) * p->r_row + (col + c) * p->r_col;
+                y_at[1] = t->rows > 1 ? y_at[0] + p->y_col : y_at[0];
+                r_at[1] = t->rows > 1 ? r_at[0] + p->r_col : r_at[0];
                 irc_tile_output(t, 2, acc[0][4 * r + c], acc[1][4 * r + c], acc[0][4 * r + c + 1], acc[1][4 * r + c + 1], 0, 1);
             }
     }

@@ -11,7 +11,7 @@ from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.demands import window_pads
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.packing import CODES_FIT, LANES, STEP, codes_fit, fit_flags, pack_dense, pack_depthwise
-from irc.backends.c.program import Struct, Table
+from irc.backends.c.program import Argument, Call, Scratch, Struct, Table
 from irc.backends.c.views import Place, View, channels_last, constant
 from irc.graph import Node
 from irc.ops.int8 import QBatchMatMul, QConv, QMatMul
@@ -147,6 +147,7 @@ def lower_conv(b: Builder, node: Node) -> None:
     weights = constant(packed, node.name)
     scale, bias = _vectors(b, node)
     flags = fit_flags(packed) | _codes_flag(w, scale, bias, residual, op.residual_scale)
+    wino = fits_winograd(w, op.group, strides, dilations)
     for index, (image, home) in enumerate(_steps(x, y, strides)):
         rest = None if residual is None else images(residual)[index]
         steps = (1, *strides)[-2:] if rank == 3 else tuple(strides)[-2:]
@@ -154,11 +155,40 @@ def lower_conv(b: Builder, node: Node) -> None:
         struct = conv_struct(
             at, op, w.shape[0] // op.group, op.group, w.shape[1], taps, length, flags, rest is not None
         )
+        if home.shape[2] * home.shape[3] >= _WINOGRAD_POSITIONS and wino:
+            special = {"avx2": _winograd(struct, image, weights, scale, bias, rest, home)}
+        else:
+            special = _with_scratch(struct, image, weights, None, None, scale, bias, rest, home)
         b.call(
             node, "irc_conv_u8", "conv.h", (struct, image, weights, None, None, scale, bias, rest, home),
-            reads=(x, residual), writes=(y,), in_place=residual,
-            macs=home.elements * w[0].size,
+            reads=(x, residual), writes=(y,), in_place=residual, special=special, macs=home.elements * w[0].size,
         )  # fmt: skip
+
+
+# IRC_CONV_SCRATCH and IRC_WINOGRAD_SCRATCH of kernels/irc_types.h
+_CONV_SCRATCH, _WINOGRAD_SCRATCH = 256 * 1024, 640 * 1024
+_WINOGRAD_CHANNELS, _WINOGRAD_POSITIONS = 32, 16  # from which on it pays
+_WINOGRAD_BOUND = 1 << 25  # of an accumulator's magnitude, past which a tile's sums leave int32
+
+
+def fits_winograd(w: Array, group: int, strides: tuple[int, ...], dilations: tuple[int, ...]) -> bool:
+    """Whether Winograd's algorithm (kernels/winograd.h) computes the convolution exactly, and is worth it."""
+    if w.shape[2:] != (3, 3) or group != 1 or (*strides, *dilations) != (1, 1, 1, 1) or w.shape[1] % 4:
+        return False
+    if min(w.shape[:2]) < _WINOGRAD_CHANNELS:
+        return False
+    wide = w.reshape(len(w), -1).astype(np.int64)
+    largest = np.maximum(np.maximum(wide, 0).sum(axis=1), -np.minimum(wide, 0).sum(axis=1)).max()
+    return int(largest) * 255 < _WINOGRAD_BOUND
+
+
+def _with_scratch(*arguments: Argument) -> dict[str, Call]:
+    """The calls of the instruction sets whose kernel wants memory to widen activations in."""
+    return {"avx2": Call("irc_conv_scratch_u8", (*arguments, Scratch(_CONV_SCRATCH)), "conv.h")}
+
+
+def _winograd(*arguments: Argument) -> Call:
+    return Call("irc_winograd_u8", (*arguments, Scratch(_WINOGRAD_SCRATCH)), "winograd.h")
 
 
 def _codes_flag(w: Array, scale: View, bias: View, residual: View | None, residual_scale: float) -> int:
@@ -264,7 +294,8 @@ def lower_matmul(b: Builder, node: Node) -> None:
     weights = constant(packed, node.name)
     b.call(
         node, "irc_conv_u8", "conv.h", (struct, x, weights, None, None, scale, bias, residual, y),
-        reads=(x, residual), writes=(y,), in_place=residual, macs=y.elements * w.shape[0],
+        reads=(x, residual), writes=(y,), in_place=residual,
+        special=_with_scratch(struct, x, weights, None, None, scale, bias, residual, y), macs=y.elements * w.shape[0],
     )  # fmt: skip
 
 
@@ -300,6 +331,7 @@ def lower_batch_matmul(b: Builder, node: Node) -> None:
     b.call(
         node, "irc_conv_u8", "conv.h", (struct, left, packed, columns, rows, scale, bias, None, y),
         reads=(left, packed, columns, rows), writes=(y,), macs=y.elements * k,
+        special=_with_scratch(struct, left, packed, columns, rows, scale, bias, None, y),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,9 +41,8 @@ class Variant:
     def build(self) -> Native:
         """Compile and start it."""
         folder = Path(tempfile.mkdtemp(prefix="irc-kernels-"))
-        native = Native((self.compiler, *WARNINGS, *FLAGS, *self.flags), folder, self.run)
-        shutil.rmtree(folder)  # the program runs already
-        return native
+        atexit.register(shutil.rmtree, folder)
+        return Native((self.compiler, *WARNINGS, *FLAGS, *self.flags), folder, self.run)
 
 
 VARIANTS = {
