@@ -82,6 +82,7 @@ def compile(
     opset: int | None = None,
     threads: int = 1,
     isa: str = "",
+    name: str = "model",
     seed: int = 0,
     check: str = "",
     reproducer: str | Path | None = None,
@@ -99,6 +100,7 @@ def compile(
     target : a target or its name, see `irc targets`
     opset : of the ONNX file; the model's own (21 at least) if not given
     threads, isa : of calls of a C artifact: how many threads, and the instruction set if not the best one
+    name : of a C artifact, in the names of its files and functions
     seed : of everything random
     check : `numerics` holds every pass that is not lossy to its tolerance, by running the graph before and after
     reproducer : folder in which a crash of a pass leaves what replays it
@@ -126,7 +128,7 @@ def compile(
     for node in goal.missing(graph) if goal.kind == "onnx" else ():
         ledger.rows[0].notes.append(f"{node!r} is not defined by ONNX or onnxruntime; it needs its own library to run")
     graph.info.metadata.update({"irc.target": goal.name, "irc.passes": format_pipeline(steps)})
-    return _artifact(graph, goal, ledger, opset=opset, threads=threads, isa=isa)
+    return _artifact(graph, goal, ledger, opset=opset, threads=threads, isa=isa, name=name)
 
 
 def open(path: str | Path) -> Artifact:
@@ -142,12 +144,19 @@ def open(path: str | Path) -> Artifact:
 
 
 def _artifact(
-    graph: Graph, target: Target, ledger: Ledger, *, opset: int | None = None, threads: int = 1, isa: str = ""
+    graph: Graph,
+    target: Target,
+    ledger: Ledger,
+    *,
+    opset: int | None = None,
+    threads: int = 1,
+    isa: str = "",
+    name: str = "model",
 ) -> Artifact:
     if target.kind == "onnx":
         return OnnxArtifact(graph, target, Report(ledger), opset)
     if target.kind == "c":
-        return CArtifact(graph, target, Report(ledger), threads=threads, isa=isa)
+        return CArtifact(graph, target, Report(ledger), threads=threads, isa=isa, name=name)
     raise OptionError(f"target '{target.name}' is of kind '{target.kind}', which no backend writes")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from irc.graph import Graph, Node
-from irc.passes.base import LOSSY, Outcome, Pass, sweep
+from irc.passes.base import LOSSY, Declined, Outcome, Pass
 from irc.passes.context import Context
 from irc.passes.edit import remove_dead
 from irc.passes.integer_rules.arithmetic import lower_arithmetic
@@ -46,10 +46,9 @@ class LowerToInteger(Pass):
         unsigned_fake_quants(graph)
         lower_fake_quant(graph, replace(context.target.policy, float_bias=True))
         unsigned_quantizers(graph)
-        declined = context.row.declined[:]
-        sweep(graph, _guarded(sink_dequantize, lift_quantize), context)
-        context.row.declined[:] = declined  # those that still stand are met again below
-        sweep(graph, _guarded(*RULES), context)
+        _rewrite(graph, (sink_dequantize, lift_quantize))  # first, so that the others find Q and DQ next to them
+        for node, reason in _rewrite(graph, RULES).items():
+            context.decline(node, reason)
         _clean(graph)
 
 
@@ -63,19 +62,32 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _guarded(*rules: Rule) -> Callable[[Node, Context], Outcome]:
-    """The first of the rules that has something to say about a node outside of Loop and Scan."""
+def _rewrite(graph: Graph, rules: tuple[Rule, ...]) -> dict[Node, str]:
+    """Apply the rules to every node until nothing changes; why those that still stand were declined.
 
-    def rewrite(node: Node, context: Context) -> Outcome:
-        if _is_opaque(node.graph):
-            return None
-        for rule in rules:
-            outcome = rule(node)
-            if outcome is not None:
-                return outcome
-        return None
+    It ends, as each rewrite removes a Q or DQ, makes an integer op, or moves a DQ down or a Q up.
+    """
+    changed = True
+    while changed:
+        changed, declined = False, dict[Node, str]()
+        for inner in list(graph.graphs()):
+            if _is_opaque(inner):
+                continue
+            for node in list(inner):  # a list, as a contraction moves behind the residual that it adds
+                outcome = None if node.removed else _first(node, rules)
+                if isinstance(outcome, Declined):
+                    declined[node] = outcome.reason
+                changed = changed or outcome is True
+    return declined
 
-    return rewrite
+
+def _first(node: Node, rules: tuple[Rule, ...]) -> Outcome:
+    """What the first rule says that has something to say about the node."""
+    for rule in rules:
+        outcome = rule(node)
+        if outcome is not None:
+            return outcome
+    return None
 
 
 def _is_opaque(graph: Graph) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from irc.backends.c.lowering import RULES
 from irc.backends.c.lowering.builder import Builder
-from irc.backends.c.lowering.rules import has_rule
+from irc.backends.c.lowering.rules import has_rule, key_of
 from irc.backends.c.program import Program
 from irc.errors import BackendError
 from irc.graph import Graph, Node
@@ -39,7 +39,7 @@ def lower(graph: Graph) -> Program:
     builder = Builder(graph)
     for node in graph:
         if not all(builder.is_made(v) for v in node.outputs if v.use_count):
-            RULES[type(node.op)](builder, node)
+            RULES[key_of(node.op)](builder, node)
     return builder.finish()
 
 

@@ -35,6 +35,7 @@ def command(
     calibration: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)] = "",
     preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
     opset: Annotated[int | None, typer.Option(help="Of the file; the model's own, 21 at least, if not given.")] = None,
+    name: Annotated[str, typer.Option(help="For c targets: what the files and functions are named by.")] = "model",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     check: Annotated[str, typer.Option(help="numerics: compare the outputs around each pass that is not lossy.")] = "",
     print_after: Annotated[
@@ -66,6 +67,7 @@ def command(
         calibration=data,
         target=goal,
         opset=opset,
+        name=name,
         seed=seed,
         check=check,
         reproducer=reproducer,

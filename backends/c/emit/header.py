@@ -205,7 +205,7 @@ int irc_{name}_init(void *memory, size_t size, int threads, const char *isa, irc
     if (!memory || (uintptr_t)memory % 64 || size < irc_{name}_size(threads)) return IRC_{upper}_NO_MEMORY;
     const int chosen = choose(isa);
     if (chosen < 0) return IRC_{upper}_NO_ISA;
-    memset(c, 0, sizeof *c);
+    memset(c, 0, irc_{name}_size(threads)); /* kernels may read, and ignore, bytes that no step has written */
     c->threads = threads;
     c->isa = isas[chosen].name;
     c->run = isas[chosen].run;

@@ -46,15 +46,26 @@ typedef struct irc_tile {
                          : [d0] "+x"(c0), [t] "=&x"(t) \
                          : [x] "m"(IRC_FOUR(a)), [b0] "x"(w0), [o] "m"(one)); \
     } while (0)
-/* c += pairs(a, v) + pairs(a + 4, w), added in int16 */
-#define IRC_QUAD_ROW(c, a, v, w, one) \
+/* c0 += pairs(a, v0) + pairs(a + 4, w0), the two added in int16; c1 likewise */
+#define IRC_QUAD_ROW(c0, c1, a, v0, v1, w0, w1, one) \
+    do { \
+        irc_v t, u, r, s; \
+        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpbroadcastd %[y],%[u]\n\tvpmaddubsw %[a0],%[t],%[r]\n\t" \
+                         "vpmaddubsw %[b0],%[u],%[s]\n\tvpmaddubsw %[a1],%[t],%[t]\n\tvpmaddubsw %[b1],%[u],%[u]\n\t" \
+                         "vpaddw %[s],%[r],%[r]\n\tvpaddw %[u],%[t],%[t]\n\tvpmaddwd %[o],%[r],%[r]\n\t" \
+                         "vpmaddwd %[o],%[t],%[t]\n\tvpaddd %[r],%[d0],%[d0]\n\tvpaddd %[t],%[d1],%[d1]" \
+                         : [d0] "+x"(c0), [d1] "+x"(c1), [t] "=&x"(t), [u] "=&x"(u), [r] "=&x"(r), [s] "=&x"(s) \
+                         : [x] "m"(IRC_FOUR(a)), [y] "m"(IRC_FOUR((a) + 4)), [a0] "x"(v0), [a1] "x"(v1), [b0] "x"(w0), \
+                           [b1] "x"(w1), [o] "m"(one)); \
+    } while (0)
+#define IRC_QUAD_ROW_1(c0, a, v0, w0, one) \
     do { \
         irc_v t, u; \
-        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpbroadcastd %[y],%[u]\n\tvpmaddubsw %[b0],%[t],%[t]\n\t" \
-                         "vpmaddubsw %[b1],%[u],%[u]\n\tvpaddw %[u],%[t],%[t]\n\tvpmaddwd %[o],%[t],%[t]\n\t" \
+        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpbroadcastd %[y],%[u]\n\tvpmaddubsw %[a0],%[t],%[t]\n\t" \
+                         "vpmaddubsw %[b0],%[u],%[u]\n\tvpaddw %[u],%[t],%[t]\n\tvpmaddwd %[o],%[t],%[t]\n\t" \
                          "vpaddd %[t],%[d0],%[d0]" \
-                         : [d0] "+x"(c), [t] "=&x"(t), [u] "=&x"(u) \
-                         : [x] "m"(IRC_FOUR(a)), [y] "m"(IRC_FOUR((a) + 4)), [b0] "x"(v), [b1] "x"(w), [o] "m"(one)); \
+                         : [d0] "+x"(c0), [t] "=&x"(t), [u] "=&x"(u) \
+                         : [x] "m"(IRC_FOUR(a)), [y] "m"(IRC_FOUR((a) + 4)), [a0] "x"(v0), [b0] "x"(w0), [o] "m"(one)); \
     } while (0)
 /* c0 += a w0, c1 += a w1 by int32 sums of s16 pairs */
 #define IRC_WIDE_ROW(c0, c1, a, w0, w1) \
@@ -141,20 +152,28 @@ IRC_INLINE void irc_tile_run(const irc_tile *t, const int R, const int V)
     if (t->row) {
         IRC_ROWS(IRC_ADD_ROW)
     }
-    for (int32_t v = 0; quads && v < V; v++) {
+    for (int half = 0; quads && half < (R > 4 ? 2 : 1); half++) /* 4 rows, 4 vectors of weights: more do not fit */
         for (int32_t i = 0; i < quads; i++) {
             const int32_t at = t->steps->quad[i].x;
-            const int8_t *w = t->w + (int64_t)t->steps->quad[i].index * 64 + 32 * v;
-            const irc_v w0 = irc_load(w), w1 = irc_load(w + 64);
-#define IRC_QUAD(r) IRC_QUAD_ROW(c##r##0, x##r + at, w0, w1, *one);
-            IRC_ROWS(IRC_QUAD)
+            const int8_t *w = t->w + (int64_t)t->steps->quad[i].index * 64;
+            const irc_v v0 = irc_load(w), v1 = V > 1 ? irc_load(w + 32) : v0, w0 = irc_load(w + 64), w1 = V > 1 ? irc_load(w + 96) : w0;
+#define IRC_QUAD(r) \
+    if (V > 1) \
+        IRC_QUAD_ROW(c##r##0, c##r##1, x##r + at, v0, v1, w0, w1, *one); \
+    else \
+        IRC_QUAD_ROW_1(c##r##0, x##r + at, v0, w0, *one);
+            if (half == 0) {
+                IRC_QUAD(0)
+                if (R > 1) {
+                    IRC_QUAD(1)
+                }
+                if (R > 2) {
+                    IRC_QUAD(2) IRC_QUAD(3)
+                }
+            } else {
+                IRC_QUAD(4) IRC_QUAD(5)
+            }
         }
-        if (V > 1) { /* the other 8 channels are next: after two turns all is as it was */
-            irc_v s;
-#define IRC_SWAP(r) s = c##r##0, c##r##0 = c##r##1, c##r##1 = s;
-            IRC_ROWS(IRC_SWAP)
-        }
-    }
     for (int32_t i = 0; i < pairs; i++) {
         const int32_t at = t->steps->pair[i].x;
         const int8_t *w = t->w + (int64_t)t->steps->pair[i].index * 64;

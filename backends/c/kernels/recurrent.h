@@ -35,7 +35,7 @@ typedef struct irc_recurrent {
     int64_t r_direction, r_hidden, r_gate;             /* r : (directions, gates, hidden) */
     const int32_t *activation;                         /* [directions][3] (LSTM: f, g, h) or [directions][2] (GRU: f, g) */
     const float *alpha, *beta;                         /* the same shape */
-    float clip;                                        /* sums are held in [-clip, clip]; 0: they are not */
+    float clip; /* the sums of gates are held in [-clip, clip], the cell's state is not, as in onnxruntime; 0: none is */
     int32_t input_forget;                              /* LSTM: f = 1 - i */
     int32_t linear_before_reset;                       /* GRU */
 } irc_recurrent;
@@ -57,13 +57,10 @@ static inline float irc_recurrent_activation(float x, int32_t kind, float alpha,
     }
 }
 
-/* x = activation(clipped x) for n elements; the usual two in loops that vectorize. */
+/* x = activation(x) for n elements; the usual two in loops that vectorize. */
 static inline void irc_activate(const irc_recurrent *p, float *x, int64_t n, int64_t which)
 {
     const int32_t kind = p->activation[which];
-    if (p->clip > 0.0f)
-        for (int64_t i = 0; i < n; i++)
-            x[i] = irc_limit(x[i], p->clip);
     if (kind == IRC_RECURRENT_SIGMOID)
         for (int64_t i = 0; i < n; i++)
             x[i] = irc_sigmoid(x[i]);
@@ -73,6 +70,15 @@ static inline void irc_activate(const irc_recurrent *p, float *x, int64_t n, int
     else
         for (int64_t i = 0; i < n; i++)
             x[i] = irc_recurrent_activation(x[i], kind, p->alpha[which], p->beta[which]);
+}
+
+/* The activation of a gate's clipped sums. */
+static inline void irc_activate_gate(const irc_recurrent *p, float *x, int64_t n, int64_t which)
+{
+    if (p->clip > 0.0f)
+        for (int64_t i = 0; i < n; i++)
+            x[i] = irc_limit(x[i], p->clip);
+    irc_activate(p, x, n, which);
 }
 
 /* sum[j] = fma(x[k], w[k][j], sum[j]) for k ascending; w has strides w_k and w_j. */
@@ -114,18 +120,18 @@ static inline void irc_lstm_step(const irc_recurrent *p, int64_t direction, floa
         i[j] = IRC_FMAF(peephole[j], c[j], i[j]);
         f[j] = IRC_FMAF(peephole[2 * n + j], c[j], f[j]);
     }
-    irc_activate(p, i, n, 3 * direction);
-    irc_activate(p, g, n, 3 * direction + 1);
+    irc_activate_gate(p, i, n, 3 * direction);
+    irc_activate_gate(p, g, n, 3 * direction + 1);
     if (p->input_forget)
         for (int32_t j = 0; j < n; j++)
             f[j] = 1.0f - i[j];
     else
-        irc_activate(p, f, n, 3 * direction);
+        irc_activate_gate(p, f, n, 3 * direction);
     for (int32_t j = 0; j < n; j++)
         c[j] = IRC_FMAF(f[j], c[j], i[j] * g[j]);
     for (int32_t j = 0; peephole && j < n; j++)
         o[j] = IRC_FMAF(peephole[n + j], c[j], o[j]);
-    irc_activate(p, o, n, 3 * direction);
+    irc_activate_gate(p, o, n, 3 * direction);
     memcpy(h, c, (size_t)n * sizeof *h);
     irc_activate(p, h, n, 3 * direction + 2);
     for (int32_t j = 0; j < n; j++)
@@ -180,7 +186,7 @@ static inline void irc_gru_step(const irc_recurrent *p, int64_t direction, const
     float *z = gates, *reset = gates + n, *g = gates + 2 * n;
     const float *to_g = r + 2 * n * p->r_gate;
     irc_accumulate(h, n, r, p->r_hidden, p->r_gate, gates, 2 * n);
-    irc_activate(p, z, 2 * n, 2 * direction);
+    irc_activate_gate(p, z, 2 * n, 2 * direction);
     if (p->linear_before_reset) {
         for (int32_t j = 0; j < n; j++)
             mixed[j] = b ? b[j] : 0.0f;
@@ -194,7 +200,7 @@ static inline void irc_gru_step(const irc_recurrent *p, int64_t direction, const
         }
         irc_accumulate(mixed, n, to_g, p->r_hidden, p->r_gate, g, n);
     }
-    irc_activate(p, g, n, 2 * direction + 1);
+    irc_activate_gate(p, g, n, 2 * direction + 1);
     for (int32_t j = 0; j < n; j++)
         h[j] = IRC_FMAF(z[j], h[j], (1.0f - z[j]) * g[j]);
 }

@@ -51,6 +51,18 @@ def window_pads(pads: Sequence[int] | None, rank: int) -> tuple[tuple[int, int],
     return ((0, 0), (0, 0), *zip(flat[:spatial], flat[spatial:], strict=True))
 
 
+def _padding(node: Node) -> tuple[tuple[int, int], ...] | None:
+    """What a convolution puts around each axis of its input; None if that is not known."""
+    value, weight = node.input(0), node.input(1)
+    if isinstance(node.op, QConv) and value is not None:
+        return window_pads(node.op.pads, _rank(value))
+    types = [v.tensor_type if v is not None else None for v in (value, weight)]
+    shapes = [t.static_shape for t in types if t is not None and t.is_static]
+    if not isinstance(node.op, Conv) or len(shapes) < 2:
+        return None
+    return ((0, 0), (0, 0), *((a.begin, a.end) for a in node.op.windows(*shapes)))
+
+
 class Demands:
     """The demands on every value of one graph."""
 
@@ -61,7 +73,7 @@ class Demands:
         self.slots: dict[Value, Slot] = {}
         for node in reversed(list(graph)):
             self._layout(node)
-            if isinstance(node.op, QConv):
+            if isinstance(node.op, QConv | Conv):
                 self._border(node)
         for node in graph:
             if isinstance(node.op, Concat):
@@ -85,17 +97,17 @@ class Demands:
         """The widest border that the convolutions of a value want; all of them pad with its one zero point."""
         value = node.input(0)
         assert value is not None
-        assert isinstance(node.op, QConv)
-        if value.is_constant:
+        widths = _padding(node)
+        if value.is_constant or widths is None:
             return
-        widths = window_pads(node.op.pads, _rank(value))
+        zero_point = node.op.zero_point if isinstance(node.op, QConv) else 0
         have = self.borders.get(value)
         if have is not None:
-            if have.value != node.op.zero_point:
+            if have.value != zero_point:
                 return
             widths = tuple((max(a, c), max(b, d)) for (a, b), (c, d) in zip(widths, have.widths, strict=True))
         if any(b or e for b, e in widths):
-            self.borders[value] = Border(widths, node.op.zero_point)
+            self.borders[value] = Border(widths, zero_point)
 
     def _claim(self, node: Node) -> None:
         assert isinstance(node.op, Concat)

@@ -149,13 +149,13 @@ def nest(axes: Sequence[Axis], body: Sequence[str]) -> str:
     return "\n".join(text)
 
 
-def index(axes: Sequence[Axis], operand: int) -> str:
-    """Where in its memory an operand's element of the innermost loop lies, as C."""
+def index(axes: Sequence[Axis], operand: int, name: str = "i") -> str:
+    """Where in its memory an operand's element of the innermost loop lies, as C; loops count in `name`0, `name`1, ..."""
     terms = []
     for depth, axis in enumerate(axes):
         stride = axis.strides[operand]
         if stride:
-            terms.append(f"i{depth}" if stride == 1 else f"i{depth} * {stride}")
+            terms.append(f"{name}{depth}" if stride == 1 else f"{name}{depth} * {stride}")
     return " + ".join(terms) or "0"
 
 

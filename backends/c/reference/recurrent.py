@@ -57,10 +57,13 @@ class Cell:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", self.r.shape[1])
 
+    def gate(self, which: int, x: Array) -> Array:
+        """The activation of a gate's clipped sums."""
+        return self.act(which, limit(x, np.float32(self.clip)) if self.clip > 0 else x)
+
     def act(self, which: int, x: Array) -> Array:
-        """The activation of the clipped sums."""
+        """The activation."""
         kind, alpha, beta = self.activations[which]
-        x = limit(x, np.float32(self.clip)) if self.clip > 0 else x
         return f32(ACTIVATIONS[kind](x, np.float32(alpha), np.float32(beta)))
 
 
@@ -78,12 +81,12 @@ def lstm_step(cell: Cell, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
     i, o, f, g = _chain(_chain(sums, x, cell.w), h, cell.r).reshape(4, n)
     if cell.peephole is not None:
         i, f = fma(cell.peephole[:n], c, i), fma(cell.peephole[2 * n :], c, f)
-    i, g = cell.act(0, i), cell.act(1, g)
-    f = _ONE - i if cell.input_forget else cell.act(0, f)
+    i, g = cell.gate(0, i), cell.gate(1, g)
+    f = _ONE - i if cell.input_forget else cell.gate(0, f)
     c = fma(f, c, i * g)
     if cell.peephole is not None:
         o = fma(cell.peephole[n : 2 * n], c, o)
-    return cell.act(2, c) * cell.act(0, o), c
+    return cell.act(2, c) * cell.gate(0, o), c
 
 
 def gru_step(cell: Cell, x: Array, h: Array) -> Array:
@@ -92,13 +95,13 @@ def gru_step(cell: Cell, x: Array, h: Array) -> Array:
     bias = np.zeros(6 * n, np.float32) if cell.bias is None else cell.bias
     sums = np.concatenate([bias[: 2 * n] + bias[3 * n : 5 * n], bias[2 * n : 3 * n]])
     sums = _chain(sums, x, cell.w)
-    z, r = cell.act(0, _chain(sums[: 2 * n], h, cell.r[: 2 * n])).reshape(2, n)
+    z, r = cell.gate(0, _chain(sums[: 2 * n], h, cell.r[: 2 * n])).reshape(2, n)
     to_g, g = cell.r[2 * n :], sums[2 * n :]
     if cell.linear_before_reset:
         g = fma(r, _chain(bias[5 * n :], h, to_g), g)
     else:
         g = _chain(g + bias[5 * n :], r * h, to_g)
-    return fma(z, h, (_ONE - z) * cell.act(1, g))
+    return fma(z, h, (_ONE - z) * cell.gate(1, g))
 
 
 def run(
