@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from irc.backends.c.lowering import RULES
+import irc.backends.c.lowering  # noqa: F401  # fills the table of rules
 from irc.backends.c.lowering.builder import Builder
-from irc.backends.c.lowering.rules import has_rule, key_of
+from irc.backends.c.lowering.rules import has_rule, lower_nodes
 from irc.backends.c.program import Program
 from irc.errors import BackendError
 from irc.graph import Graph, Node
@@ -37,15 +37,19 @@ def lower(graph: Graph) -> Program:
     """
     refuse(missing(graph))
     builder = Builder(graph)
-    for node in graph:
-        if not all(builder.is_made(v) for v in node.outputs if v.use_count):
-            RULES[key_of(node.op)](builder, node)
+    lower_nodes(builder, graph)
     return builder.finish()
 
 
 def missing(graph: Graph) -> list[Node]:
-    """The nodes that no rule covers."""
-    return [node for node in graph if not has_rule(node)]
+    """The nodes that no rule covers; those of branches too."""
+    found = []
+    for node in graph:
+        if not has_rule(node):
+            found.append(node)
+        else:
+            found += [inner for body in node.bodies.values() for inner in missing(body)]
+    return found
 
 
 def refuse(nodes: list[Node]) -> None:

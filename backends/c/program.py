@@ -1,7 +1,7 @@
 """What the C code does, in order.
 
     Program ::= inputs, outputs, Step ...
-    Step    ::= Call, and what it reads and writes
+    Step    ::= Call, and what it reads and writes | if (condition) { | } else { | }
     Call    ::= function(argument ...), run by every thread with its own share
     argument::= View (a pointer) | Struct (a pointer to constant parameters) | number | None (a null pointer)
 
@@ -10,6 +10,7 @@ Between two steps all threads wait for each other; within a step no two threads 
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -64,6 +65,18 @@ class Call:
     header: str = ""
 
 
+class Flow(enum.Enum):
+    """Whether a step is done, or says which of the steps behind it are.
+
+    IF : those up to the ELSE or END are done if the one element of its call's argument is not 0; all threads read it
+    """
+
+    CALL = "call"
+    IF = "if"
+    ELSE = "else"
+    END = "end"
+
+
 @dataclass
 class Step:
     """A call for every ISA, or a better one for some, and the memory it touches.
@@ -73,6 +86,7 @@ class Step:
     reads, writes : buffers in the arena or the caller's
     in_place : a buffer that is read element by element just before the same element is written
     macs : multiply-accumulates, for profiles
+    flow : a call, or a mark of a branch; memory that is read after a branch is listed at its END too
     """
 
     call: Call
@@ -82,6 +96,7 @@ class Step:
     in_place: Buffer | None = None
     special: dict[str, Call] = field(default_factory=dict)
     macs: int = 0
+    flow: Flow = Flow.CALL
 
     def for_isa(self, isa: str) -> Call:
         return self.special.get(isa, self.call)

@@ -8,19 +8,8 @@ from irc.backends.c.isa import MACHINES, Isa, host_isas, host_machine
 from irc.backends.c.lowering import RULES
 from irc.op import Op
 from irc.ops.fake_quant import FakeQuant
-from irc.target import IntegerFormat, QuantPolicy, Target
-
-INTEGER_OPS = frozenset(
-    "Add AveragePool Clip Concat Conv DepthToSpace Expand Flatten Gather Gemm GlobalAveragePool HardSigmoid HardSwish Identity LeakyRelu MatMul MaxPool Mul Pad ReduceMean Relu Reshape Resize Sigmoid Slice Split Squeeze Sub Tanh Tile Transpose Unsqueeze".split()
-)
-
-_POLICY = QuantPolicy(
-    activation=IntegerFormat(bits=8, signed=False, symmetric=False),
-    weight=IntegerFormat(bits=8, signed=True, symmetric=True),
-    integer_ops=INTEGER_OPS,
-    residual_skip_only=True,
-)
-
+from irc.passes.integer_rules import INTEGER_OPS, INTEGER_POLICY
+from irc.target import Target
 
 def takes(op: Op) -> bool:
     """Whether the C backend has a rule for the op, or lowers it to ops that have one."""
@@ -41,7 +30,7 @@ def _saturates(isas: tuple[Isa, ...]) -> bool:
 
 
 def _target(machine: str, title: str, isas: tuple[Isa, ...]) -> Target:
-    return Target(f"c:{machine}", "c", title, replace(_POLICY, saturating_pairs=_saturates(isas)), takes)
+    return Target(f"c:{machine}", "c", title, replace(INTEGER_POLICY, saturating_pairs=_saturates(isas)), takes)
 
 
 TARGETS = {

@@ -30,11 +30,11 @@ def nearest(x: Fraction) -> float:
     """The float32 nearest to x, halves to even."""
     if abs(x) >= INFINITE:
         return math.inf if x > 0 else -math.inf
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         guess = np.float32(float(x))
-    if np.isinf(guess):
-        guess = np.copysign(np.finfo(np.float32).max, guess)
-    around = [np.nextafter(guess, np.float32(-np.inf)), guess, np.nextafter(guess, np.float32(np.inf))]
+        if np.isinf(guess):
+            guess = np.copysign(np.finfo(np.float32).max, guess)
+        around = [np.nextafter(guess, np.float32(-np.inf)), guess, np.nextafter(guess, np.float32(np.inf))]
     finite = [c for c in around if np.isfinite(c)]
     return float(min(finite, key=lambda c: (abs(Fraction(float(c)) - x), int(c.view(np.int32)) & 1)))
 

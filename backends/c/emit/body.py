@@ -9,7 +9,7 @@ from irc.backends.c.emit.names import comment
 from irc.backends.c.isa import Isa
 from irc.backends.c.lowering.expressions import c_literal, c_type
 from irc.backends.c.memory import MemoryPlan
-from irc.backends.c.program import Argument, Call, Function, Program, Scratch, Struct, Table
+from irc.backends.c.program import Argument, Call, Flow, Function, Program, Scratch, Step, Struct, Table
 from irc.backends.c.views import Place, View
 from irc.types import DType
 
@@ -21,8 +21,7 @@ def body_source(name: str, program: Program, plan: MemoryPlan, constants: Consta
     lines = []
     for index, (step, call) in enumerate(zip(program.steps, calls, strict=True)):
         lines.append(f"    /* {index}: {step.node.op.name} {comment(step.node.name)} */")
-        lines.append(f"    {body.call(call)};")
-        lines.append(f"    irc_step_done(c, thread, {index});")
+        lines += body.mark(step) if step.flow is not Flow.CALL else [f"    {body.call(call)};", f"    irc_step_done(c, thread, {index});"]
     headers = dict.fromkeys(call.header for call in calls if call.header)
     return "\n".join(
         [
@@ -52,6 +51,13 @@ class _Body:
         self.constants = constants
         self.declarations: list[str] = []
         self._names: dict[object, str] = {}
+
+    def mark(self, step: Step) -> list[str]:
+        """The text of a mark of a branch."""
+        if step.flow is Flow.IF:
+            return [f"    if (*{self._argument(step.call.arguments[0])}) {{"]
+        # the barrier: whoever goes on may write where others are still to read the condition
+        return ["    } else {"] if step.flow is Flow.ELSE else ["    }", "    irc_barrier(c);"]
 
     def call(self, call: Call) -> str:
         arguments = [self._argument(a) for a in call.arguments]

@@ -21,7 +21,10 @@ static inline float irc_elu(float x, float alpha) { return x < 0.0f ? alpha * ir
 static inline float irc_selu(float x, float alpha, float gamma) { return gamma * irc_elu(x, alpha); }
 static inline float irc_celu(float x, float alpha) { return x < 0.0f ? alpha * irc_expm1(x / alpha) : x; }
 static inline float irc_softsign(float x) { return x / (1.0f + fabsf(x)); }
-static inline float irc_hard_sigmoid(float x, float alpha, float beta) { return irc_clip(alpha * x + beta, 0.0f, 1.0f); }
+static inline float irc_hard_sigmoid(float x, float alpha, float beta)
+{
+    return irc_clip(alpha * x + beta, 0.0f, 1.0f);
+}
 
 /* x * max(0, min(1, x / 6 + 1/2)). */
 static inline float irc_hard_swish(float x) { return x * irc_clip(x / 6.0f + 0.5f, 0.0f, 1.0f); }

@@ -63,25 +63,26 @@ IRC_FN void irc_conv_column(const irc_conv *p, const irc_positions *q, const irc
     t.residual = part->residual ? part->residual + channel : NULL;
     t.codes = p->float_output ? NULL : (uint8_t *)y + part->y + channel;
     t.floats = p->float_output ? (float *)y + part->y + channel : NULL;
-    for (int32_t i = 0; i < q->count; i += IRC_TILE_ROWS) {
-        t.rows = q->count - i < IRC_TILE_ROWS ? q->count - i : IRC_TILE_ROWS;
-        t.x_at = q->x + i;
-        t.y_at = q->y + i;
-        t.r_at = q->r + i;
-        t.row = part->acc_rows ? part->acc_rows + i : NULL;
-        t.wide = wide + i * t.stride;
-        irc_tile_avx2(&t);
-    }
+    t.rows = q->count;
+    t.x_at = q->x;
+    t.y_at = q->y;
+    t.r_at = q->r;
+    t.row = part->acc_rows;
+    t.wide = wide;
+    irc_tile_avx2(&t);
 }
 
-/* A list is worth its making if some tiles use it. */
-#define IRC_SORT_FROM 25
+/* Sorting is worth its time if some tiles make use of it, and if the window is so long that saved products count. */
+#define IRC_SORT_POSITIONS 25
+#ifndef IRC_SORT_STEPS
+#define IRC_SORT_STEPS 12
+#endif
 
 IRC_FN void irc_conv_block(const irc_conv *p, const irc_positions *q, const irc_conv_part *part, void *y, void *scratch,
                            size_t scratch_bytes)
 {
     const int32_t count = irc_steps_of(p);
-    const int sorted = (p->flags & IRC_PAIRS_SAFE) || q->count >= IRC_SORT_FROM;
+    const int sorted = (p->flags & IRC_PAIRS_SAFE) || (q->count >= IRC_SORT_POSITIONS && count >= IRC_SORT_STEPS);
     irc_step *list = (irc_step *)scratch;
     uint8_t *wide = (uint8_t *)(list + (int64_t)3 * count);
     irc_steps steps = {list, list + count, list + 2 * count, 0, 0, 0};

@@ -7,9 +7,7 @@
 
 #include "conv_avx2_steps.h"
 
-#define IRC_TILE_ROWS 6
-
-/* Positions beyond `rows` are read (they repeat others) and not stored. */
+/* Some positions times one block of channels. Positions beyond `rows` are read (they repeat others) and not stored. */
 typedef struct irc_tile {
     const uint8_t *x, *residual; /* residual: NULL if there is none */
     uint8_t *codes;              /* or NULL: */
@@ -22,7 +20,7 @@ typedef struct irc_tile {
     const irc_steps *steps;
     const float *scale, *bias;
     const int32_t *init; /* [16] or NULL */
-    int32_t rows, n;     /* n <= 16 channels */
+    int32_t rows, n;     /* positions; n <= 16 channels */
     irc_clamp clamp;
 } irc_tile;
 
@@ -84,6 +82,12 @@ typedef struct irc_tile {
                          : [x] "m"(IRC_FOUR(a)), [b0] "x"(w0)); \
     } while (0)
 
+/* 8 channels x 4 weights: the even or the odd ones as int16 */
+#define IRC_EVEN_WEIGHTS(v, w) \
+    __asm__ volatile("vmovdqu %[m],%[d]\n\tvpsllw $8,%[d],%[d]\n\tvpsraw $8,%[d],%[d]" : [d] "=x"(v) : [m] "m"(*(const int8_t(*)[32])(w)))
+#define IRC_ODD_WEIGHTS(v, w) \
+    __asm__ volatile("vmovdqu %[m],%[d]\n\tvpsraw $8,%[d],%[d]" : [d] "=x"(v) : [m] "m"(*(const int8_t(*)[32])(w)))
+
 /* Does X for the rows of the tile; R is a constant. */
 #define IRC_ROWS(X) \
     X(0) \
@@ -135,90 +139,132 @@ IRC_INLINE void irc_tile_output(const irc_tile *t, const int V, irc_v a0, irc_v 
     }
 }
 
-/* R rows (1, 2, 4 or 6), V vectors of 8 channels (1 or 2). */
-IRC_INLINE void irc_tile_run(const irc_tile *t, const int R, const int V)
+#define IRC_QUAD_WEIGHTS(i) \
+    const int32_t at = t->steps->quad[i].x; \
+    const int8_t *w = t->w + (int64_t)t->steps->quad[i].index * 64; \
+    const irc_v v0 = irc_load(w), v1 = V > 1 ? irc_load(w + 32) : v0, w0 = irc_load(w + 64), w1 = V > 1 ? irc_load(w + 96) : w0;
+#define IRC_QUAD(r) \
+    if (V > 1) \
+        IRC_QUAD_ROW(c##r##0, c##r##1, x##r + at, v0, v1, w0, w1, *one); \
+    else \
+        IRC_QUAD_ROW_1(c##r##0, x##r + at, v0, w0, *one);
+
+#define IRC_PAIR(r) \
+    if (V > 1) \
+        IRC_PAIR_ROW(c##r##0, c##r##1, x##r + at, w0, w1, *one); \
+    else \
+        IRC_PAIR_ROW_1(c##r##0, x##r + at, w0, *one);
+
+#define IRC_AT(r) (r < 3 ? low + r * stride : high + (r - 3) * stride)
+#define IRC_EVEN(r) \
+    if (V > 1) \
+        IRC_WIDE_ROW(c##r##0, c##r##1, IRC_AT(r), w0, w1); \
+    else \
+        IRC_WIDE_ROW_1(c##r##0, IRC_AT(r), w0);
+#define IRC_ODD(r) \
+    if (V > 1) \
+        IRC_WIDE_ROW(c##r##0, c##r##1, IRC_AT(r) + 4, w0, w1); \
+    else \
+        IRC_WIDE_ROW_1(c##r##0, IRC_AT(r) + 4, w0);
+#define IRC_WIDE_STEP(w) \
+    { \
+        irc_v w0, w1; \
+        IRC_EVEN_WEIGHTS(w0, w); \
+        if (V > 1) \
+            IRC_EVEN_WEIGHTS(w1, w + 32); \
+        IRC_ROWS(IRC_EVEN) \
+        IRC_ODD_WEIGHTS(w0, w); \
+        if (V > 1) \
+            IRC_ODD_WEIGHTS(w1, w + 32); \
+        IRC_ROWS(IRC_ODD) \
+    }
+
+#define IRC_DECLARE(r) irc_v c##r##0 = i0, c##r##1 = i1; const uint8_t *x##r = NULL;
+#define IRC_START(r) x##r = t->x + t->x_at[first + r];
+#define IRC_ADD_ROW(r) \
+    c##r##0 = _mm256_add_epi32(i0, _mm256_set1_epi32(t->row[first + r])), c##r##1 = _mm256_add_epi32(i1, _mm256_set1_epi32(t->row[first + r]));
+
+/* Positions first .. first + R - 1 (R is 1, 2, 4 or 6), V vectors of 8 channels (1 or 2); `sorted` 0: all steps are wide and in
+   order. */
+IRC_INLINE void irc_tile_run(const irc_tile *t, const int R, const int V, const int sorted, const int32_t first)
 {
     static const int16_t ones[16] __attribute__((aligned(32))) = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const irc_v *one = (const irc_v *)(const void *)ones;
     const irc_v zero = _mm256_setzero_si256();
     const irc_v i0 = t->init ? irc_load(t->init) : zero, i1 = t->init && V > 1 ? irc_load(t->init + 8) : zero;
     const int64_t stride = t->stride;
-    const int32_t quads = t->steps->quads, pairs = t->steps->pairs, wides = t->steps->wides;
-#define IRC_DECLARE(r) irc_v c##r##0 = i0, c##r##1 = i1; const uint8_t *x##r = NULL;
-#define IRC_START(r) x##r = t->x + t->x_at[r];
-#define IRC_ADD_ROW(r) c##r##0 = _mm256_add_epi32(i0, _mm256_set1_epi32(t->row[r])), c##r##1 = _mm256_add_epi32(i1, _mm256_set1_epi32(t->row[r]));
+    const int32_t quads = sorted ? t->steps->quads : 0, pairs = sorted ? t->steps->pairs : 0, wides = t->steps->wides;
     IRC_DECLARE(0) IRC_DECLARE(1) IRC_DECLARE(2) IRC_DECLARE(3) IRC_DECLARE(4) IRC_DECLARE(5)
-    IRC_ROWS(IRC_START)
     if (t->row) {
         IRC_ROWS(IRC_ADD_ROW)
     }
-    for (int half = 0; quads && half < (R > 4 ? 2 : 1); half++) /* 4 rows, 4 vectors of weights: more do not fit */
-        for (int32_t i = 0; i < quads; i++) {
-            const int32_t at = t->steps->quad[i].x;
-            const int8_t *w = t->w + (int64_t)t->steps->quad[i].index * 64;
-            const irc_v v0 = irc_load(w), v1 = V > 1 ? irc_load(w + 32) : v0, w0 = irc_load(w + 64), w1 = V > 1 ? irc_load(w + 96) : w0;
-#define IRC_QUAD(r) \
-    if (V > 1) \
-        IRC_QUAD_ROW(c##r##0, c##r##1, x##r + at, v0, v1, w0, w1, *one); \
-    else \
-        IRC_QUAD_ROW_1(c##r##0, x##r + at, v0, w0, *one);
-            if (half == 0) {
-                IRC_QUAD(0)
-                if (R > 1) {
-                    IRC_QUAD(1)
-                }
-                if (R > 2) {
-                    IRC_QUAD(2) IRC_QUAD(3)
-                }
-            } else {
-                IRC_QUAD(4) IRC_QUAD(5)
+    if (sorted) {
+        IRC_ROWS(IRC_START)
+        for (int32_t i = 0; i < quads; i++) { /* 4 rows with 4 vectors of weights: more do not fit */
+            IRC_QUAD_WEIGHTS(i)
+            IRC_QUAD(0)
+            if (R > 1) {
+                IRC_QUAD(1)
+            }
+            if (R > 2) {
+                IRC_QUAD(2) IRC_QUAD(3)
             }
         }
-    for (int32_t i = 0; i < pairs; i++) {
-        const int32_t at = t->steps->pair[i].x;
-        const int8_t *w = t->w + (int64_t)t->steps->pair[i].index * 64;
-        const irc_v w0 = irc_load(w), w1 = V > 1 ? irc_load(w + 32) : w0;
-#define IRC_PAIR(r) if (V > 1) IRC_PAIR_ROW(c##r##0, c##r##1, x##r + at, w0, w1, *one); else IRC_PAIR_ROW_1(c##r##0, x##r + at, w0, *one);
-        IRC_ROWS(IRC_PAIR)
+        for (int32_t i = 0; R > 4 && i < quads; i++) {
+            IRC_QUAD_WEIGHTS(i)
+            IRC_QUAD(4) IRC_QUAD(5)
+        }
+        for (int32_t i = 0; i < pairs; i++) {
+            const int32_t at = t->steps->pair[i].x;
+            const int8_t *w = t->w + (int64_t)t->steps->pair[i].index * 64;
+            const irc_v w0 = irc_load(w), w1 = V > 1 ? irc_load(w + 32) : w0;
+            IRC_ROWS(IRC_PAIR)
+        }
+        for (int32_t i = 0; i < wides; i++) {
+            const int8_t *w = t->w + (int64_t)t->steps->wide[i].index * 64;
+            const uint8_t *low = t->wide + first * stride + (int64_t)t->steps->wide[i].index * 8, *high = low + 3 * stride;
+            IRC_WIDE_STEP(w)
+        }
+    } else {
+        const uint8_t *low = t->wide + first * stride, *high = low + 3 * stride;
+        const int8_t *w = t->w;
+        for (const int8_t *end = w + (int64_t)wides * 64; w < end; w += 64, low += 8, high += 8)
+            IRC_WIDE_STEP(w)
     }
-    for (int32_t i = 0; i < wides; i++) {
-        const int8_t *w = t->w + (int64_t)t->steps->wide[i].index * 64;
-        const uint8_t *low = t->wide + (int64_t)t->steps->wide[i].index * 8, *high = low + 3 * stride;
-        irc_v w0 = _mm256_srai_epi16(_mm256_slli_epi16(irc_load(w), 8), 8), w1 = w0;
-        if (V > 1)
-            w1 = _mm256_srai_epi16(_mm256_slli_epi16(irc_load(w + 32), 8), 8);
-#define IRC_AT(r) ((r < 3 ? low + r * stride : high + (r - 3) * stride))
-#define IRC_EVEN(r) if (V > 1) IRC_WIDE_ROW(c##r##0, c##r##1, IRC_AT(r), w0, w1); else IRC_WIDE_ROW_1(c##r##0, IRC_AT(r), w0);
-        IRC_ROWS(IRC_EVEN)
-        w0 = w1 = _mm256_srai_epi16(irc_load(w), 8);
-        if (V > 1)
-            w1 = _mm256_srai_epi16(irc_load(w + 32), 8);
-#define IRC_ODD(r) if (V > 1) IRC_WIDE_ROW(c##r##0, c##r##1, IRC_AT(r) + 4, w0, w1); else IRC_WIDE_ROW_1(c##r##0, IRC_AT(r) + 4, w0);
-        IRC_ROWS(IRC_ODD)
-    }
-    irc_tile_output(t, V, c00, c01, R > 1 ? c10 : c00, R > 1 ? c11 : c01, 0, R > 1 ? 1 : 0);
+    irc_tile_output(t, V, c00, c01, R > 1 ? c10 : c00, R > 1 ? c11 : c01, first, R > 1 ? first + 1 : first);
     if (R > 2)
-        irc_tile_output(t, V, c20, c21, c30, c31, 2, 3);
+        irc_tile_output(t, V, c20, c21, c30, c31, first + 2, first + 3);
     if (R > 4)
-        irc_tile_output(t, V, c40, c41, c50, c51, 4, 5);
+        irc_tile_output(t, V, c40, c41, c50, c51, first + 4, first + 5);
 }
 
-#define IRC_TILE(R, V) \
-    static __attribute__((noinline, unused)) void irc_tile_##R##x##V(const irc_tile *t) { irc_tile_run(t, R, V); }
-IRC_TILE(1, 1)
-IRC_TILE(2, 1)
-IRC_TILE(4, 1)
-IRC_TILE(6, 1)
-IRC_TILE(1, 2)
-IRC_TILE(2, 2)
-IRC_TILE(4, 2)
-IRC_TILE(6, 2)
+/* From position first on, as many tiles as there are whole ones, at least one; the position behind them. */
+#define IRC_TILE(R, V, kind, sorted) \
+    static __attribute__((noinline, unused)) int32_t irc_tile_##R##x##V##_##kind(const irc_tile *t, int32_t first) \
+    { \
+        do \
+            irc_tile_run(t, R, V, sorted, first); \
+        while ((first += R) + R <= t->rows); \
+        return first; \
+    }
+#define IRC_TILES(V, kind, sorted) \
+    IRC_TILE(1, V, kind, sorted) \
+    IRC_TILE(2, V, kind, sorted) \
+    IRC_TILE(4, V, kind, sorted) \
+    IRC_TILE(6, V, kind, sorted)
+IRC_TILES(1, wide, 0)
+IRC_TILES(2, wide, 0)
+IRC_TILES(1, sorted, 1)
+IRC_TILES(2, sorted, 1)
 
 IRC_FN void irc_tile_avx2(const irc_tile *t)
 {
-    static void (*const tiles[2][4])(const irc_tile *) = {{irc_tile_1x1, irc_tile_2x1, irc_tile_4x1, irc_tile_6x1},
-                                                          {irc_tile_1x2, irc_tile_2x2, irc_tile_4x2, irc_tile_6x2}};
-    tiles[t->n > 8][t->rows > 4 ? 3 : t->rows > 2 ? 2 : t->rows - 1](t);
+#define IRC_TILE_NAMES(V, kind) {irc_tile_1x##V##_##kind, irc_tile_2x##V##_##kind, irc_tile_4x##V##_##kind, irc_tile_6x##V##_##kind}
+    static int32_t (*const tiles[2][2][4])(const irc_tile *, int32_t) = {{IRC_TILE_NAMES(1, wide), IRC_TILE_NAMES(2, wide)},
+                                                                        {IRC_TILE_NAMES(1, sorted), IRC_TILE_NAMES(2, sorted)}};
+    const int sorted = t->steps->quads + t->steps->pairs > 0;
+    for (int32_t i = 0, left = t->rows; left > 0; left = t->rows - i)
+        i = tiles[sorted][t->n > 8][left > 4 ? 3 : left > 2 ? 2 : left - 1](t, i);
 }
 
 #endif

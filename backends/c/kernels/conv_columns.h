@@ -52,7 +52,7 @@ IRC_FN void irc_columns_of(irc_columns *t, const irc_conv *p, const irc_position
     t->residual_scale = p->residual_scale;
     t->lo = p->lo;
     t->hi = p->hi;
-    for (int32_t j = 0; j < IRC_WIDEST; j++)
+    for (int32_t j = 0; j < width * IRC_BLOCK; j++)
         t->start[j] = part->acc_init && j < t->n ? part->acc_init[c + j] : 0;
 }
 

@@ -6,8 +6,8 @@
 #include "spmd.h"
 #include "tile_f32.h"
 
-/* The window of an output position is `runs` pieces of run_length adjacent elements: a kernel row of kw * C elements where
-   columns are not dilated and lie C apart, else a tap of C.
+/* The window of an output position is `runs` pieces of run_length adjacent elements: a kernel row of kw * C elements
+   where columns are not dilated and lie C apart, else a tap of C.
    Weights: float32 [groups][ceil(n / 16)][runs * run_length][16], the rest zeros; bias [groups * n] or NULL. */
 typedef struct irc_float_conv {
     int32_t batch, rows, cols; /* output positions */
@@ -41,8 +41,8 @@ static inline void irc_start_f32(const float *bias, int32_t n, float *acc)
 }
 
 /* Up to six positions from `first` on, 16 channels. */
-static inline void irc_conv_tile_f32(const irc_float_conv *p, const float *x, const float *w, const float *bias, float *y,
-                                     int64_t first, int rows, int32_t n)
+static inline void irc_conv_tile_f32(const irc_float_conv *p, const float *x, const float *w, const float *bias,
+                                     float *y, int64_t first, int rows, int32_t n)
 {
     const float *window[IRC_TILE_ROWS], *from[IRC_TILE_ROWS];
     float *to[IRC_TILE_ROWS], acc[IRC_TILE_ROWS][IRC_TILE_COLS];
@@ -62,7 +62,8 @@ static inline void irc_conv_tile_f32(const irc_float_conv *p, const float *x, co
     for (int32_t run = 0; run < p->runs; run++) {
         for (int r = 0; r < rows; r++)
             from[r] = window[r] + p->run_offset[run];
-        irc_tile_f32(from, rows, 1, w + (int64_t)run * p->run_length * IRC_TILE_COLS, IRC_TILE_COLS, p->run_length, acc);
+        irc_tile_f32(from, rows, 1, w, IRC_TILE_COLS, p->run_length, acc);
+        w += p->run_length * IRC_TILE_COLS;
     }
     for (int r = 0; r < rows; r++)
         irc_store_f32(acc[r], to[r], n, p->lo, p->hi);
@@ -106,7 +107,7 @@ static inline void irc_depthwise_lanes_f32(const irc_float_depthwise *p, const f
     float acc[IRC_TILE_COLS];
     for (int32_t c = 0; c < channels; c++)
         acc[c] = bias ? bias[c] : 0.0f;
-    const int64_t skip = p->tap_row - (p->kernel_cols - 1) * p->tap_col; /* from a kernel row's last tap to the next row */
+    const int64_t skip = p->tap_row - (p->kernel_cols - 1) * p->tap_col; /* from a row's last tap to the next row */
     int32_t left = p->kernel_cols;
     for (int32_t tap = 0; tap < p->kernel_rows * p->kernel_cols; tap++) {
         for (int32_t c = 0; c < channels; c++)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "activation.h"
+#include "integer.h"
 #include "spmd.h"
 
 /* t clamped to whole numbers lo and hi, |lo|, |hi| <= 2^21, then rounded half to even. NaN becomes lo. */

@@ -5,5 +5,6 @@
 #include "conv_avx2.h"
 #include "depthwise_avx2.h"
 #include "winograd_avx2.h"
+#include "pack_b_avx2.h"
 
 #endif

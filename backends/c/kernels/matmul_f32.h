@@ -5,8 +5,8 @@
 #include "spmd.h"
 #include "tile_f32.h"
 
-/* A (m, k), B (k, n), C (m, n); strides in elements, the columns of C adjacent. Up to two axes of batches; a stride of 0
-   broadcasts. */
+/* A (m, k), B (k, n), C (m, n); strides in elements, the columns of C adjacent. Up to two axes of batches; a stride of
+   0 broadcasts. */
 typedef struct irc_matmul {
     int32_t batch0, batch1;
     int32_t m, n, k;
@@ -65,7 +65,7 @@ static inline void irc_matmul_f32(const irc_matmul *p, const float *a, const flo
 {
     const int64_t panels = (p->n + IRC_TILE_COLS - 1) / IRC_TILE_COLS;
     const int64_t columns = (int64_t)p->batch0 * p->batch1 * panels;
-    const int64_t parts = columns < threads ? threads : 1; /* of the rows, where panels alone do not occupy all threads */
+    const int64_t parts = columns < threads ? threads : 1; /* of the rows, where panels are too few for the threads */
     int64_t begin, end;
     irc_share(columns * parts, thread, threads, &begin, &end);
     for (int64_t index = begin; index < end; index++) {

@@ -2,23 +2,24 @@
 #ifndef IRC_PACK_B_H
 #define IRC_PACK_B_H
 
-#include "irc_types.h"
+#include "pack_b_portable.h"
 
 #ifndef IRC_PACK_BLOCK
 #define IRC_PACK_BLOCK
-/* One block of 16 channels: w: ceil(k / 4) steps of [16][4]; sum[j] = sum over k of w. */
 IRC_FN void irc_pack_block(const irc_pack_b *p, const uint8_t *b, int32_t n, int8_t *w, int32_t *sum)
 {
-    for (int32_t j = 0; j < IRC_BLOCK; j++) {
-        const uint8_t *column = b + j * p->b_n;
-        int32_t total = 0;
-        for (int32_t k = 0; k < irc_ceil_div(p->k, 4) * 4; k++) {
-            const int32_t value = j < n && k < p->k ? column[k * p->b_k] - 128 : 0;
-            w[(k / 4) * 64 + j * 4 + k % 4] = (int8_t)value;
-            total += value;
-        }
-        sum[j] = total;
-    }
+    irc_pack_block_portable(p, b, n, 0, w, sum);
+}
+#endif
+
+#ifndef IRC_ROW_SUM
+#define IRC_ROW_SUM
+IRC_FN int32_t irc_row_sum(const uint8_t *x, int32_t k)
+{
+    int32_t sum = 0;
+    for (int32_t i = 0; i < k; i++)
+        sum += x[i];
+    return sum;
 }
 #endif
 
@@ -43,13 +44,8 @@ IRC_FN void irc_row_sums_u8(const irc_row_sums *p, const uint8_t *a, int32_t *ro
 {
     int64_t from, to;
     irc_share((int64_t)p->matrices * p->m, thread, threads, &from, &to);
-    for (int64_t i = from; i < to; i++) {
-        const uint8_t *x = a + i / p->m * p->a_matrix + i % p->m * p->a_row;
-        int32_t sum = 0;
-        for (int32_t k = 0; k < p->k; k++)
-            sum += x[k];
-        row[i] = sum * p->multiplier;
-    }
+    for (int64_t i = from; i < to; i++)
+        row[i] = p->multiplier * irc_row_sum(a + i / p->m * p->a_matrix + i % p->m * p->a_row, p->k);
 }
 
 #endif

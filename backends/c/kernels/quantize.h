@@ -16,7 +16,7 @@ static inline uint8_t irc_code_u8(float x, float scale, int32_t zero_point)
     return (uint8_t)((rounded < top ? rounded : top) + zero_point); /* the rounder's low byte is 0 */
 }
 
-/* round_half_even(fma(acc, scale, bias)) held in [lo, hi], whole numbers of 0 .. 255: the contract of the integer ops. */
+/* round_half_even(fma(acc, scale, bias)) held in [lo, hi], whole numbers of 0 .. 255: the integer ops' contract. */
 static inline uint8_t irc_requantize_u8(int32_t acc, float scale, float bias, float lo, int32_t hi)
 {
     const float t = irc_max(IRC_FMAF((float)acc, scale, bias), lo);

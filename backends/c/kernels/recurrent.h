@@ -27,15 +27,15 @@ enum {
    (LSTM: i, o, f, c) or 3 * hidden (GRU: z, r, h) elements, which should be adjacent: w_gate = r_gate = 1. */
 typedef struct irc_recurrent {
     int32_t directions, batch, steps, inputs, hidden;
-    int32_t reverse;                                   /* the first direction runs backwards; a second one always does */
+    int32_t reverse;                                   /* the first direction runs backwards; a second always does */
     int64_t x_step, x_batch;                           /* inputs adjacent */
     int64_t y_step, y_direction, y_batch;              /* units adjacent */
     int64_t state_direction, state_batch;              /* of the initial and the last states; units adjacent */
     int64_t w_direction, w_input, w_gate;              /* w : (directions, gates, inputs) of ONNX, in any order */
     int64_t r_direction, r_hidden, r_gate;             /* r : (directions, gates, hidden) */
-    const int32_t *activation;                         /* [directions][3] (LSTM: f, g, h) or [directions][2] (GRU: f, g) */
+    const int32_t *activation;                         /* [directions][3], LSTM: f, g, h; [directions][2], GRU: f, g */
     const float *alpha, *beta;                         /* the same shape */
-    float clip; /* the sums of gates are held in [-clip, clip], the cell's state is not, as in onnxruntime; 0: none is */
+    float clip; /* gates' sums are held in [-clip, clip], the cell's state is not, as in onnxruntime; 0: none is */
     int32_t input_forget;                              /* LSTM: f = 1 - i */
     int32_t linear_before_reset;                       /* GRU */
 } irc_recurrent;
@@ -111,8 +111,8 @@ static inline void irc_clear_steps(const irc_recurrent *p, float *y, int32_t len
 }
 
 /* One step: gates (4 * hidden), the cell and hidden states. peephole : i, o, f or NULL. */
-static inline void irc_lstm_step(const irc_recurrent *p, int64_t direction, float *gates, const float *peephole, float *c,
-                                 float *h)
+static inline void irc_lstm_step(const irc_recurrent *p, int64_t direction, float *gates, const float *peephole,
+                                 float *c, float *h)
 {
     const int32_t n = p->hidden;
     float *i = gates, *o = gates + n, *f = gates + 2 * n, *g = gates + 3 * n;
@@ -139,10 +139,10 @@ static inline void irc_lstm_step(const irc_recurrent *p, int64_t direction, floa
 }
 
 /* bias : (directions, 8 * hidden) or NULL; lengths : (batch) or NULL; peephole : (directions, 3 * hidden) or NULL;
-   initial_h, initial_c and the outputs y, y_h, y_c may each be NULL. scratch : 6 * hidden floats of this thread's own. */
-static inline void irc_lstm_f32(const irc_recurrent *p, const float *x, const float *w, const float *r, const float *bias,
-                                const int32_t *lengths, const float *initial_h, const float *initial_c,
-                                const float *peephole, float *scratch, float *y, float *y_h, float *y_c, int thread,
+   initial_h, initial_c and the outputs y, y_h, y_c may each be NULL. scratch : 6 * hidden floats of a thread's own. */
+static inline void irc_lstm_f32(const irc_recurrent *p, const float *x, const float *w, const float *r,
+                                const float *bias, const int32_t *lengths, const float *initial_h,
+                                const float *initial_c, const float *peephole, float *scratch, float *y, float *y_h, float *y_c, int thread,
                                 int threads)
 {
     const int64_t n = p->hidden;
@@ -177,8 +177,8 @@ static inline void irc_lstm_f32(const irc_recurrent *p, const float *x, const fl
     }
 }
 
-/* One step from `gates`, whose sums over the inputs are there: z and r with biases of both kinds, h with the input's. b :
-   the recurrence's bias of h, or NULL. mixed : hidden floats of scratch. */
+/* One step from `gates`, whose sums over the inputs are there: z and r with biases of both kinds, h with the input's.
+   b : the recurrence's bias of h, or NULL. mixed : hidden floats of scratch. */
 static inline void irc_gru_step(const irc_recurrent *p, int64_t direction, const float *r, const float *b, float *gates,
                                 float *mixed, float *h)
 {
@@ -206,9 +206,9 @@ static inline void irc_gru_step(const irc_recurrent *p, int64_t direction, const
 }
 
 /* bias : (directions, 6 * hidden) or NULL; lengths, initial_h, y and y_h may be NULL. scratch : 5 * hidden floats. */
-static inline void irc_gru_f32(const irc_recurrent *p, const float *x, const float *w, const float *r, const float *bias,
-                               const int32_t *lengths, const float *initial_h, float *scratch, float *y, float *y_h,
-                               int thread, int threads)
+static inline void irc_gru_f32(const irc_recurrent *p, const float *x, const float *w, const float *r,
+                               const float *bias, const int32_t *lengths, const float *initial_h, float *scratch, float *y,
+                               float *y_h, int thread, int threads)
 {
     const int64_t n = p->hidden;
     float *gates = scratch, *h = scratch + 3 * n, *mixed = scratch + 4 * n;

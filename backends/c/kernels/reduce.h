@@ -47,18 +47,18 @@ typedef struct irc_reduce {
     }                                                                                                                  \
     static inline void name(const irc_reduce *p, const float *x, float *y, int thread, int threads)                    \
     {                                                                                                                  \
-        const int64_t blocks = (p->inner + IRC_REDUCE_COLUMNS - 1) / IRC_REDUCE_COLUMNS;                                             \
+        const int64_t blocks = (p->inner + IRC_REDUCE_COLUMNS - 1) / IRC_REDUCE_COLUMNS;                               \
         int64_t begin, end;                                                                                            \
         irc_share(p->outer * blocks, thread, threads, &begin, &end);                                                   \
         for (int64_t index = begin; index < end; index++) {                                                            \
-            const int64_t outer = index / blocks, first = index % blocks * IRC_REDUCE_COLUMNS;                                \
-            const int64_t left = p->inner - first, columns = left < IRC_REDUCE_COLUMNS ? left : IRC_REDUCE_COLUMNS;                  \
+            const int64_t outer = index / blocks, first = index % blocks * IRC_REDUCE_COLUMNS;                         \
+            const int64_t left = p->inner - first, columns = left < IRC_REDUCE_COLUMNS ? left : IRC_REDUCE_COLUMNS;    \
             const float *from = x + outer * p->x_outer + first;                                                        \
-            float acc[IRC_REDUCE_COLUMNS];                                                                                    \
+            float acc[IRC_REDUCE_COLUMNS];                                                                             \
             if (p->inner == 1 && p->x_reduced == 1)                                                                    \
                 acc[0] = name##_row(from, p->reduced);                                                                 \
-            else if (columns == IRC_REDUCE_COLUMNS)                                                                           \
-                name##_columns(p, from, IRC_REDUCE_COLUMNS, acc);                                                             \
+            else if (columns == IRC_REDUCE_COLUMNS)                                                                    \
+                name##_columns(p, from, IRC_REDUCE_COLUMNS, acc);                                                      \
             else                                                                                                       \
                 name##_columns(p, from, columns, acc);                                                                 \
             for (int64_t c = 0; c < columns; c++)                                                                      \

@@ -11,7 +11,7 @@ typedef struct irc_resize {
     int32_t batch, channels;
     int32_t out_rows, out_cols;
     int32_t row_taps, col_taps;
-    const int32_t *row_index, *col_index; /* cells of x; a first one of -1: the whole row or column is `extrapolation` */
+    const int32_t *row_index, *col_index; /* cells of x; a first of -1: the whole row or column is `extrapolation` */
     const float *row_weight, *col_weight; /* not read by the nearest kernels */
     int64_t x_batch, x_row, x_col;
     int64_t y_batch, y_row, y_col;
@@ -45,7 +45,7 @@ IRC_RESIZE_NEAREST(irc_resize_nearest_f32, float)
 
 #define IRC_RESIZE_CHANNELS 16 /* channels whose sums are in registers together */
 
-/* Up to 16 channels of one output: for each row tap t = fma over the column taps, from 0; then y = fma(t, row weight, y). */
+/* Up to 16 channels of one output: for each row tap, t = fma over the column taps from 0, then y = fma(t, weight, y). */
 static inline void irc_resize_lanes_f32(const irc_resize *p, int64_t row, int64_t col, const float *x, float *y,
                                         int32_t channels)
 {

@@ -1,4 +1,4 @@
-/* Softmax, logarithmic softmax, layer norm and RMS norm over rows of float32, to float32 or, in the same pass, to codes.
+/* Softmax, logarithmic softmax, layer norm and RMS norm over rows of float32, to float32 or, in one pass, to codes.
 
    A row is the last axis, elements adjacent; up to three outer axes. A fused step gives the bits of the steps apart. */
 #ifndef IRC_ROWS_H
@@ -141,8 +141,8 @@ static inline float irc_inverse_deviation(const float *x, float mean, int32_t n,
 }
 
 /* y = (x - mean) / sqrt(variance + epsilon) * scale + bias; scale and bias, of n elements, may be NULL. y may be x. */
-static inline void irc_layer_norm_f32(const irc_rows *p, const float *x, const float *scale, const float *bias, float *y,
-                                      int thread, int threads)
+static inline void irc_layer_norm_f32(const irc_rows *p, const float *x, const float *scale, const float *bias,
+                                      float *y, int thread, int threads)
 {
     int64_t begin, end;
     irc_share(irc_rows_count(p), thread, threads, &begin, &end);
@@ -183,8 +183,8 @@ static inline void irc_rms_norm_f32(const irc_rows *p, const float *x, const flo
 }
 
 /* The same to codes. scratch : n floats of this thread's own. */
-static inline void irc_rms_norm_f32_u8(const irc_rows *p, const float *x, const float *scale, float *scratch, uint8_t *y,
-                                       int thread, int threads)
+static inline void irc_rms_norm_f32_u8(const irc_rows *p, const float *x, const float *scale, float *scratch,
+                                       uint8_t *y, int thread, int threads)
 {
     int64_t begin, end;
     irc_share(irc_rows_count(p), thread, threads, &begin, &end);

@@ -1,7 +1,7 @@
 /* The heart of the float32 contractions: 6 rows by 16 columns of sums in registers.
 
-   Every sum is one chain of fused multiply-adds with k ascending, from the bias or 0; vectors run over columns. So the bits
-   do not depend on tiles, vector width or threads. */
+   Every sum is one chain of fused multiply-adds with k ascending, from the bias or 0; vectors run over columns. So the
+   bits do not depend on tiles, vector width or threads. */
 #ifndef IRC_TILE_F32_H
 #define IRC_TILE_F32_H
 

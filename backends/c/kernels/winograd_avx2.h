@@ -120,9 +120,10 @@ IRC_FN void irc_winograd_products(const irc_winograd *g, int32_t from, int32_t d
 }
 
 /* The outputs of the block's tiles, channels of block b. t: scale, bias, n and clamp are set. */
-IRC_FN void irc_winograd_outputs(const irc_winograd *g, const uint8_t *residual, void *y, int32_t b, irc_tile *t)
+IRC_FN void irc_winograd_outputs(const irc_winograd *g, const uint8_t *residual, void *y, int32_t b, const irc_tile *shared)
 {
     const irc_conv *p = g->p;
+    irc_tile own = *shared, *t = &own;
     const int64_t channel = (int64_t)b * IRC_BLOCK;
     int64_t y_at[2], r_at[2];
     t->residual = residual ? residual + channel : NULL;

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from irc.backends.c.lowering.demands import Demands
 from irc.backends.c.lowering.expressions import Expr, generate
@@ -131,7 +132,8 @@ class Builder:
         shape, dtype = self.shape(value), self.dtype(value)
         axes = tuple(range(len(shape))) if order is None else tuple(order)
         view = self._slot(value, axes)
-        if view is None and value.is_output and not value.users and axes == tuple(range(len(shape))):
+        of_model = self.graph.parent is None and value.graph is self.graph  # what a body gives out is copied by its node
+        if view is None and of_model and value.is_output and not value.users and axes == tuple(range(len(shape))):
             view = self._port(value, Place.OUTPUT, self.graph.outputs.index(value))
         if view is None:
             view = self._bordered(value, shape, dtype, axes)
@@ -224,6 +226,16 @@ class Builder:
         """Steps that set the border of these widths within a view."""
         for side in border_views(whole, widths):
             self.fill(side, value, node)
+
+    @contextmanager
+    def within(self, body: Graph) -> Iterator[None]:
+        """While open, the nodes of a branch are lowered; copies that are made there do not count outside."""
+        outer = self.graph, self.demands, self._copies
+        self.graph, self.demands, self._copies = body, Demands(body), dict(self._copies)
+        try:
+            yield
+        finally:
+            self.graph, self.demands, self._copies = outer
 
     def finish(self) -> Program:
         """The program, with a copy of each output that does not lie in the caller's memory yet."""

@@ -14,6 +14,7 @@ from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.expressions import Expr, c_literal
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.views import View
+from irc.errors import BackendError
 from irc.graph import Node
 from irc.op import Op
 from irc.ops import activation, binary, cast, logic, unary
@@ -35,11 +36,21 @@ _FLOAT: dict[type[Op], str] = {
     binary.Add: "{0} + {1}", binary.Sub: "{0} - {1}", binary.Mul: "{0} * {1}", binary.Div: "{0} / {1}",
     binary.Pow: "irc_pow({0}, {1})", binary.Max: "irc_max({0}, {1})", binary.Min: "irc_min({0}, {1})",
 }  # fmt: skip
+# float64: what needs no function of its own
+_DOUBLE: dict[type[Op], str] = {
+    unary.Abs: "fabs({0})", unary.Neg: "-{0}", unary.Sqrt: "sqrt({0})", unary.Reciprocal: "1.0 / {0}",
+    unary.Floor: "floor({0})", unary.Ceil: "ceil({0})", unary.Round: "rint({0})", unary.Exp: "irc_exp_f64({0})",
+    unary.Log: "irc_log_f64({0})", unary.Tanh: "irc_tanh_f64({0})", unary.Atan: "irc_atan_f64({0})",
+    unary.Sign: "(double)(({0} > 0.0) - ({0} < 0.0))", activation.Relu: "{0} < 0.0 ? 0.0 : {0}",
+    activation.PRelu: "{0} < 0.0 ? {0} * {1} : {0}", activation.Softplus: "irc_softplus_f64({0})",
+    binary.Add: "{0} + {1}", binary.Sub: "{0} - {1}", binary.Mul: "{0} * {1}",
+    binary.Max: "{0} > {1} ? {0} : {1}", binary.Min: "{0} < {1} ? {0} : {1}",
+}  # fmt: skip
 _INTEGER: dict[type[Op], str] = {
     unary.Abs: "{0} < 0 ? -{0} : {0}", unary.Neg: "-{0}", unary.Sign: "({0} > 0) - ({0} < 0)", unary.BitwiseNot: "~{0}",
     activation.Relu: "{0} > 0 ? {0} : 0", binary.Add: "{0} + {1}", binary.Sub: "{0} - {1}", binary.Mul: "{0} * {1}",
     binary.Max: "{0} > {1} ? {0} : {1}", binary.Min: "{0} < {1} ? {0} : {1}", binary.BitwiseAnd: "{0} & {1}",
-    binary.BitwiseOr: "{0} | {1}", binary.BitwiseXor: "{0} ^ {1}",
+    binary.BitwiseOr: "{0} | {1}", binary.BitwiseXor: "{0} ^ {1}", activation.PRelu: "{0} < 0 ? {0} * {1} : {0}",
 }  # fmt: skip
 _COMPARE: dict[type[Op], str] = {
     logic.Equal: "{0} == {1}", logic.Greater: "{0} > {1}", logic.GreaterOrEqual: "{0} >= {1}", logic.Less: "{0} < {1}",
@@ -63,6 +74,19 @@ def operands(b: Builder, node: Node) -> list[Expr | View]:
     return found
 
 
+def right_hand_side(node: Node, op: type[Op], dtype: DType) -> str:
+    """What stands in the tables for the op on numbers of that type.
+
+    Raises
+    ------
+    BackendError : nothing does.
+    """
+    table = _FLOAT if dtype is DType.F32 else _DOUBLE if dtype.is_float else _INTEGER
+    if op not in table:
+        raise BackendError(f"{node!r}: the C backend has no {op.__name__} of {dtype}; cast its input to f32")
+    return table[op]
+
+
 def express(b: Builder, node: Node, rhs: str, arguments: list[Expr | View]) -> None:
     """The node's output as one right-hand side of its operands."""
     value = node.output
@@ -76,7 +100,7 @@ def lower_simple(b: Builder, node: Node) -> None:
     if op in _COMPARE:
         express(b, node, _COMPARE[op], operands(b, node))
         return
-    express(b, node, (_FLOAT if dtype.is_float else _INTEGER)[op], operands(b, node))
+    express(b, node, right_hand_side(node, op, dtype), operands(b, node))
 
 
 lowers(*_FLOAT, *_INTEGER, *_COMPARE)(lower_simple)
@@ -86,31 +110,13 @@ lowers(*_FLOAT, *_INTEGER, *_COMPARE)(lower_simple)
 def lower_variadic(b: Builder, node: Node) -> None:
     """Two at a time, from the first."""
     dtype, shape = b.dtype(node.output), b.shape(node.output)
-    table = _FLOAT if dtype.is_float else _INTEGER
     op = binary.Add if isinstance(node.op, binary.Sum | binary.Mean) else type(node.op)
-    total = reduce(lambda x, y: Expr(dtype, shape, table[op], (x, y)), operands(b, node))
+    rhs = right_hand_side(node, op, dtype)
+    total = reduce(lambda x, y: Expr(dtype, shape, rhs, (x, y)), operands(b, node))
     count = len(node.inputs)
     if isinstance(node.op, binary.Mean):
         total = Expr(dtype, shape, f"{{0}} / {c_literal(count, dtype)}", (total,))
     b.express(node.output, total if isinstance(total, Expr) else Expr.of(total))
-
-
-@lowers(binary.Div)
-def lower_division(b: Builder, node: Node) -> None:
-    """Integers are cut towards zero, as C does."""
-    express(b, node, "{0} / {1}", operands(b, node))
-
-
-@lowers(binary.Pow)
-def lower_power(b: Builder, node: Node) -> None:
-    """Squares, cubes and roots without a logarithm."""
-    exponent = node.constant(1)
-    simple = {2.0: "{0} * {0}", 3.0: "{0} * {0} * {0}", 0.5: "sqrtf({0})", -1.0: "1.0f / {0}", 1.0: "{0} * 1.0f"}
-    number = None if exponent is None or exponent.size != 1 else float(exponent.reshape(())[()])
-    if number in simple:
-        express(b, node, simple[number], operands(b, node)[:1])
-    else:
-        lower_simple(b, node)
 
 
 @lowers(logic.Where)
@@ -119,10 +125,10 @@ def lower_where(b: Builder, node: Node) -> None:
     express(b, node, "{0} ? {1} : {2}", operands(b, node))
 
 
-@lowers(cast.Cast)
+@lowers(cast.Cast, cast.CastLike)
 def lower_cast(b: Builder, node: Node) -> None:
     """As C converts; to bool by comparing with zero."""
-    (x,) = operands(b, node)
+    x = operands(b, node)[0]
     dtype = b.dtype(node.output)
     if x.dtype.is_float and dtype.is_integer:
         express(b, node, f"irc_to_integer_{dtype}({{0}})", [x])
@@ -140,19 +146,24 @@ def lower_clip(b: Builder, node: Node) -> None:
     """min(max(x, low), high), either bound optional."""
     x = b.operand(node, 0)
     dtype, shape = b.dtype(node.output), b.shape(node.output)
-    table = _FLOAT if dtype.is_float else _INTEGER
     made = x if isinstance(x, Expr) else Expr.of(x)
     for index, op in ((1, binary.Max), (2, binary.Min)):
         if node.input(index) is not None:
             bound = node.constant(index)
             limit = b.input(node, index) if bound is None else Expr.literal(bound.reshape(())[()], dtype)
-            made = Expr(dtype, shape, table[op], (made, limit))
+            made = Expr(dtype, shape, right_hand_side(node, op, dtype), (made, limit))
     b.express(node.output, made)
 
 
 def _with(formula: Callable[[Op], str]) -> Callable[[Builder, Node], None]:
-    """A rule for a float function with attributes."""
-    return lambda b, node: express(b, node, formula(node.op), operands(b, node))
+    """A rule for a float32 function with attributes."""
+
+    def rule(b: Builder, node: Node) -> None:
+        if b.dtype(node.output) is not DType.F32:
+            raise BackendError(f"{node!r}: the C backend has it of f32 only; cast its input to that")
+        express(b, node, formula(node.op), operands(b, node))
+
+    return rule
 
 
 def float_literal(value: float) -> str:

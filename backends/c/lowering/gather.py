@@ -27,7 +27,8 @@ def indexed(
 
     data : of the shape of `other`, stride 0 along the axes that the indices choose on
     indices : for each axis so chosen the index tensor, broadcast to that shape, and size and stride of the axis in data
-    scatter : the assignment in C, `=` or `+=`, done by one thread in order, as indices may repeat
+    scatter : the right-hand side in C from the old element {0} and the new {1}, done by one thread in order, as indices
+        may repeat
     """
     operands = [data, *(view for view, _, _ in indices), other]
     axes = loops(other.shape, operands)
@@ -35,7 +36,8 @@ def indexed(
     for i, (_, size, stride) in enumerate(indices, 1):
         terms.append(f"irc_index(a{i}[{index(axes, i)}], {size}) * {stride}")
     at, mine = " + ".join(terms), index(axes, len(operands) - 1)
-    body = nest(axes, [f"a0[{at}] {scatter} y[{mine}];" if scatter else f"y[{mine}] = a0[{at}];"])
+    chosen, own = f"a0[{at}]", f"y[{mine}]"
+    body = nest(axes, [f"{chosen} = {scatter.format(chosen, own)};" if scatter else f"{own} = {chosen};"])
     if scatter:
         body = f"    if (thread > 0) return;\n    threads = 1;\n{body}"
     const = ("", "const ") if scatter else ("const ", "")
@@ -106,7 +108,10 @@ def _nd(x: View, chosen: View, batch: int, shape: tuple[int, ...]) -> tuple[View
     return data, indices
 
 
-_ASSIGN = {"none": "=", "add": "+=", "mul": "*="}
+_ASSIGN = {
+    "none": "{1}", "add": "{0} + {1}", "mul": "{0} * {1}", "max": "{1} > {0} ? {1} : {0}",
+    "min": "{1} < {0} ? {1} : {0}",
+}  # fmt: skip
 
 
 def _copied(b: Builder, node: Node) -> tuple[View, str]:

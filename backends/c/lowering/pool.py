@@ -5,6 +5,7 @@ from __future__ import annotations
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.contraction import conv_output, images
 from irc.backends.c.lowering.expressions import Axis, loops
+from irc.backends.c.lowering.loop_pool import loop_average_pool, loop_max_pool, loop_quantized_average_pool
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.program import Struct
 from irc.backends.c.views import channels_last
@@ -15,11 +16,11 @@ from irc.ops.pool import AveragePool, MaxPool
 from irc.ops.spatial import Window, windows
 from irc.types import DType
 
+_IMAGE = 4  # axes of what the kernels take: no third spatial one
+
 
 def _pool(b: Builder, node: Node, function: str, axes: list[Window], extra: dict[str, int | float]) -> None:
     view = b.input(node, 0)
-    if view.rank > 4:
-        raise BackendError(f"{node!r}: the C backend has no pool over three spatial axes")
     if view.strides[1] != 1 and view.shape[1] != 1:
         view = b.copied(view, node, channels_last(view.rank))
     home = conv_output(b, node)
@@ -46,8 +47,9 @@ def lower_max_pool(b: Builder, node: Node) -> None:
     assert isinstance(op, MaxPool)
     view = b.input(node, 0)
     kind = {DType.U8: "u8", DType.I8: "s8", DType.F32: "f32"}.get(view.dtype)
-    if kind is None:
-        raise BackendError(f"{node!r}: the C backend has no max pool of {view.dtype}")
+    if kind is None or view.rank > _IMAGE:
+        loop_max_pool(b, node)
+        return
     _pool(b, node, f"irc_max_pool_{kind}", op.windows(view.shape), {})
 
 
@@ -57,7 +59,10 @@ def lower_average_pool(b: Builder, node: Node) -> None:
     op = node.op
     assert isinstance(op, AveragePool)
     view = b.input(node, 0)
-    axes = windows(view.shape[2:], op.kernel_shape, op.strides, op.dilations, op.pads, op.auto_pad, op.ceil_mode)
+    if view.dtype is not DType.F32 or view.rank > _IMAGE:
+        loop_average_pool(b, node)
+        return
+    axes = op.windows(view.shape)
     _pool(b, node, "irc_average_pool_f32", axes, {"count_include_pad": op.count_include_pad})
 
 
@@ -67,6 +72,9 @@ def lower_quantized_average_pool(b: Builder, node: Node) -> None:
     op = node.op
     assert isinstance(op, QAveragePool)
     view = b.input(node, 0)
+    if view.rank > _IMAGE:
+        loop_quantized_average_pool(b, node)
+        return
     axes = windows(view.shape[2:], op.kernel_shape, op.strides, op.dilations, op.pads, ceil_mode=op.ceil_mode)
     extra: dict[str, int | float] = {
         "count_include_pad": op.count_include_pad, "zero_point": op.zero_point, "scale": float(op.scale),

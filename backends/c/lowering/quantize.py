@@ -6,43 +6,72 @@ import numpy as np
 
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.elementwise import express, float_literal
+from irc.backends.c.lowering.expressions import Expr
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.program import Struct
-from irc.backends.c.views import View, channels_last
+from irc.backends.c.views import View, channels_last, constant
 from irc.errors import BackendError
 from irc.graph import Node
 from irc.ops.quantize import DequantizeLinear, QuantizeLinear
+from irc.types import DType
 
+_WIDEST = 16  # bits of a code
 _PLANES = 4  # most channels of an image that the kernel for planes takes
 
 
-def parameters(node: Node) -> tuple[float, int]:
-    """Scale and zero point of a QuantizeLinear or DequantizeLinear.
-
-    Raises
-    ------
-    BackendError : they are not one number each, or not constant.
-    """
+def scalars(node: Node) -> tuple[float, int] | None:
+    """Scale and zero point of a QuantizeLinear or DequantizeLinear; None if they are not one constant number each."""
     scale, zero = node.constant(1), node.constant(2)
     if scale is None or scale.size != 1 or (node.input(2) is not None and (zero is None or zero.size != 1)):
-        raise BackendError(f"{node!r}: the C backend quantizes with one constant scale and zero point for a tensor")
+        return None
     return float(scale.reshape(())[()]), 0 if zero is None else int(zero.reshape(())[()])
+
+
+def aligned(b: Builder, node: Node, index: int, shape: tuple[int, ...]) -> View | Expr | None:
+    """A scale or zero point that broadcasts against `shape`: for all, for each element of the axis, or for each block."""
+    op, value = node.op, node.input(index)
+    assert isinstance(op, QuantizeLinear | DequantizeLinear)
+    if value is None:
+        return None
+    data = value.data
+    if data is not None and data.size == 1:
+        return Expr.literal(data.reshape(())[()], b.dtype(value))
+    if op.block_size:
+        if data is None:
+            raise BackendError(f"{node!r}: the C backend needs the scales of blocks as constants")
+        repeated = np.repeat(data, op.block_size, op.axis)
+        return constant(np.ascontiguousarray(np.take(repeated, range(shape[op.axis]), op.axis)), node.name)
+    view = b.input(node, index)
+    return view.reshaped([n if a == op.axis % len(shape) and view.elements > 1 else 1 for a, n in enumerate(shape)])
 
 
 @lowers(QuantizeLinear)
 def lower_quantize(b: Builder, node: Node) -> None:
     """clamp(round(x / scale) + zero_point, lowest code, highest code)."""
-    scale, zero = parameters(node)
-    x = b.operand(node, 0)
-    dtype = b.dtype(node.output)
+    x, dtype = b.operand(node, 0), b.dtype(node.output)
+    one = scalars(node)
+    if dtype.bits > _WIDEST or x.dtype is not DType.F32 or getattr(node.op, "precision", 0) not in (0, DType.F32.onnx_type):
+        raise BackendError(f"{node!r}: the C backend quantizes f32 to integers of 8 or 16 bits, not {x.dtype} to {dtype}")
+    limits = np.iinfo(dtype.numpy)
+    if one is None:
+        _quantize_each(b, node, x, int(limits.min), int(limits.max))
+        return
+    scale, zero = one
     if isinstance(x, View) and dtype.numpy == np.uint8 and _is_planes(b, node, x):
         _quantize_planes(b, node, x, scale, zero)
         return
-    if dtype.bits > 16:
-        raise BackendError(f"{node!r}: the C backend does not quantize to {dtype}")
-    limits = np.iinfo(dtype.numpy)
     low, high = float_literal(float(limits.min - zero)), float_literal(float(limits.max - zero))
     express(b, node, f"irc_clamped_code({{0}} / {float_literal(scale)}, {low}, {high}) + {zero}", [x])
+
+
+def _quantize_each(b: Builder, node: Node, x: View | Expr, low: int, high: int) -> None:
+    """With scales and zero points of their own for parts of x, or that are computed."""
+    shape = b.shape(node.output)
+    scale, zero = aligned(b, node, 1, shape), aligned(b, node, 2, shape)
+    assert scale is not None
+    zero = Expr.literal(0, DType.I32) if zero is None else zero
+    bounds = f"(float)({low} - (int32_t){{2}}), (float)({high} - (int32_t){{2}})"
+    express(b, node, f"irc_clamped_code({{0}} / {{1}}, {bounds}) + (int32_t){{2}}", [x, scale, zero])
 
 
 def _is_planes(b: Builder, node: Node, x: View) -> bool:
@@ -69,5 +98,14 @@ def _quantize_planes(b: Builder, node: Node, x: View, scale: float, zero: int) -
 @lowers(DequantizeLinear)
 def lower_dequantize(b: Builder, node: Node) -> None:
     """(x - zero_point) * scale."""
-    scale, zero = parameters(node)
-    express(b, node, f"(float)((int32_t){{0}} - {zero}) * {float_literal(scale)}", [b.operand(node, 0)])
+    x, one, shape = b.operand(node, 0), scalars(node), b.shape(node.output)
+    if b.dtype(node.output) is not DType.F32:
+        raise BackendError(f"{node!r}: the C backend dequantizes to f32, not to {b.dtype(node.output)}")
+    if one is not None:
+        scale, zero = one
+        express(b, node, f"(float)((int32_t){{0}} - {zero}) * {float_literal(scale)}", [x])
+        return
+    factor, offset = aligned(b, node, 1, shape), aligned(b, node, 2, shape)
+    assert factor is not None
+    offset = Expr.literal(0, DType.I32) if offset is None else offset
+    express(b, node, "(float)((int32_t){0} - (int32_t){1}) * {2}", [x, offset, factor])

@@ -53,6 +53,8 @@ def quantized_reader(value: Value) -> Node | None:
     users = value.users
     if value.is_output or len(value.uses) != 1 or not users or not isinstance(users[0].op, QuantizeLinear):
         return None
+    if users[0].graph is not value.graph:
+        return None  # it may not come to that
     scale, zero = users[0].constant(1), users[0].constant(2)
     ok = scale is not None and scale.size == 1 and (zero is None or zero.dtype == np.uint8)
     return users[0] if ok else None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.expressions import C_TYPES
-from irc.graph import Node
+from irc.graph import Graph, Node
 from irc.op import Op
 from irc.ops.onnx_op import OnnxOp
 
@@ -52,3 +52,10 @@ def has_rule(node: Node) -> bool:
     values = [v for v in (*node.inputs, *node.outputs) if v is not None and v.use_count]
     known = all(v.tensor_type is None or v.tensor_type.dtype in C_TYPES for v in values)
     return key in RULES and wanted <= OUTPUTS[key] and known
+
+
+def lower_nodes(b: Builder, graph: Graph) -> None:
+    """Apply the rules to the nodes of a graph in order, save those of which an earlier rule has taken care."""
+    for node in graph:
+        if not all(b.is_made(v) for v in node.outputs if v.use_count):
+            RULES[key_of(node.op)](b, node)

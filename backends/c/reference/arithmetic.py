@@ -26,12 +26,14 @@ def f32(x: Any) -> Array:
 def fma(a: Any, b: Any, c: Any) -> Array:
     """fmaf(a, b, c): a * b + c with one rounding."""
     a, b, c = np.broadcast_arrays(f32(a), f32(b), f32(c))
-    return fma32(*(torch.from_numpy(np.ascontiguousarray(v)) for v in (a, b, c))).numpy()
+    made: Array = fma32(*(torch.from_numpy(np.ascontiguousarray(v)) for v in (a, b, c))).numpy()
+    return made
 
 
 def larger(x: Any, y: Any) -> Array:
     """irc_max: y if x is NaN."""
-    return np.where(f32(x) > y, x, y)
+    made: Array = np.where(f32(x) > y, x, y)
+    return made
 
 
 def horner(x: Array, *coefficients: float) -> Array:
@@ -88,3 +90,14 @@ def codes(x: Any, scale: float, zero_point: int) -> Array:
 def requantize(acc: Any, scale: Any, bias: Any, lo: int, hi: int) -> Array:
     """The contract of the integer ops. acc : exact integers. Output: uint8."""
     return np.clip(np.rint(fma(np.asarray(acc).astype(np.float32), scale, bias)), lo, hi).astype(np.uint8)
+
+
+def same_bits(a: Array, b: Array) -> None:
+    """AssertionError unless all bits are the same, but for those of NaNs."""
+    assert a.shape == b.shape, f"{a.shape} is not {b.shape}"
+    assert a.dtype == b.dtype, f"{a.dtype} is not {b.dtype}"
+    wrong = a != b
+    if a.dtype == np.float32:
+        bits = [np.ascontiguousarray(v).view(np.uint32) for v in (a, b)]
+        wrong = (bits[0] != bits[1]) & ~(np.isnan(a) & np.isnan(b))
+    assert not wrong.any(), f"{wrong.sum()} of {wrong.size} differ: {a[wrong][:4]} and {b[wrong][:4]}"

@@ -45,7 +45,8 @@ def conv(
 ) -> Array:
     """A convolution, channels innermost: fma over kernel rows, columns and channels in turn.
 
-    x : float32 (N, rows, cols, C);  w : (kh, kw, C / groups, M), group after group along M;  pads : top, left, bottom, right
+    x : float32 (N, rows, cols, C);  w : (kh, kw, C / groups, M), group after group along M;
+    pads : top, left, bottom, right
     """
     x = np.pad(x, ((0, 0), (pads[0], pads[2]), (pads[1], pads[3]), (0, 0)))
     kh, kw, c, m = w.shape
@@ -77,8 +78,8 @@ def conv_transpose(
 ) -> Array:
     """ONNX ConvTranspose, channels innermost: fma over kernel rows, columns and channels in turn.
 
-    x : float32 (N, rows, cols, C);  w : (kh, kw, C / groups, M), group after group along M;  begin : pads at the top and left;
-    out : rows and columns of the output
+    x : float32 (N, rows, cols, C);  w : (kh, kw, C / groups, M), group after group along M;
+    begin : pads at the top and left;  out : rows and columns of the output
     """
     kh, kw, c, m = w.shape
     y = np.zeros((x.shape[0], *out, m), np.float32)

@@ -37,7 +37,8 @@ def _artanh_series(s: Array) -> Array:
     p = 1.0 / 13.0 + t * (1.0 / 15.0)
     for k in (11, 9, 7, 5, 3):
         p = 1.0 / k + t * p
-    return 2.0 * s + 2.0 * s * t * p
+    made: Array = 2.0 * s + 2.0 * s * t * p
+    return made
 
 
 def log(x: Array) -> Array:

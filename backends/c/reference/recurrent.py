@@ -97,10 +97,8 @@ def gru_step(cell: Cell, x: Array, h: Array) -> Array:
     sums = _chain(sums, x, cell.w)
     z, r = cell.gate(0, _chain(sums[: 2 * n], h, cell.r[: 2 * n])).reshape(2, n)
     to_g, g = cell.r[2 * n :], sums[2 * n :]
-    if cell.linear_before_reset:
-        g = fma(r, _chain(bias[5 * n :], h, to_g), g)
-    else:
-        g = _chain(g + bias[5 * n :], r * h, to_g)
+    shift = bias[5 * n :]
+    g = fma(r, _chain(shift, h, to_g), g) if cell.linear_before_reset else _chain(g + shift, r * h, to_g)
     return fma(z, h, (_ONE - z) * cell.gate(1, g))
 
 

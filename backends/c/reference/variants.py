@@ -1,4 +1,4 @@
-"""The kernels built in the ways that must give the same bits: plain C under the sanitizers, AVX2, NEON in an emulator."""
+"""The kernels built in the ways that must give the same bits: plain C with sanitizers, AVX2, NEON in an emulator."""
 
 from __future__ import annotations
 

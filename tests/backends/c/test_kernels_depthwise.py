@@ -84,7 +84,7 @@ class Case:
 
 
 @pytest.mark.parametrize("isa", driver.kernels())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_depthwise(isa: str, data: st.DataObject) -> None:
     case = data.draw(st.composite(Case)())

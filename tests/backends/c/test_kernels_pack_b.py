@@ -14,7 +14,7 @@ from tests.backends.c import kernel_driver as driver
 
 
 @pytest.mark.parametrize("isa", driver.kernels())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_packed_products(isa: str, data: st.DataObject) -> None:
     """acc = sum (a - za) (b - zb): packed b, column and row terms together, b lying either way."""

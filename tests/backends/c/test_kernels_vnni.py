@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.backends.c import test_kernels_conv, test_kernels_depthwise, test_kernels_pack_b
 from tests.backends.c.emulation import remote
 
-ISAS = ("avxvnni", "avx512vnni")
+ISAS = ("avxvnni", "avx512vnni", "amx")
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -1,0 +1,157 @@
+"""LSTM and GRU of float32, which the graph keeps as ONNX has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import AttributeProto, helper
+
+from irc.backends.c.lowering.builder import Builder
+from irc.backends.c.lowering.expressions import Expr
+from irc.backends.c.lowering.rules import lowers
+from irc.backends.c.program import Argument, Scratch, Struct, Table
+from irc.backends.c.views import View, constant
+from irc.errors import BackendError
+from irc.graph import Node
+from irc.ops.onnx_op import OnnxOp
+from irc.types import DType
+
+# in the order of the enumeration in recurrent.h: whether alpha and beta are given, and what they are if not (onnxruntime)
+_ACTIVATIONS: dict[str, tuple[float | None, float | None]] = {
+    "sigmoid": (None, None), "tanh": (None, None), "relu": (None, None), "affine": (1.0, 0.0), "leakyrelu": (0.01, None),
+    "thresholdedrelu": (1.0, None), "scaledtanh": (1.0, 1.0), "hardsigmoid": (0.2, 0.5), "elu": (1.0, None),
+    "softsign": (None, None), "softplus": (None, None),
+}  # fmt: skip
+_GATES = {"LSTM": 4, "GRU": 3}
+_STATES = {"LSTM": 2, "GRU": 1}  # outputs besides the sequence
+_SCRATCH = {"LSTM": 6, "GRU": 5}  # floats for each hidden unit
+
+
+def onnx_attributes(op: OnnxOp) -> dict[str, Any]:
+    """The attributes as Python values, strings decoded."""
+    made = {}
+    for name, data in op.serialized:
+        value = helper.get_attribute_value(AttributeProto.FromString(data))
+        values = [v.decode() if isinstance(v, bytes) else v for v in value] if isinstance(value, list) else value
+        made[name] = values.decode() if isinstance(values, bytes) else values
+    return made
+
+
+@lowers(("", "LSTM"), outputs=3)
+def lower_lstm(b: Builder, node: Node) -> None:
+    """Inputs: x, W, R, B, sequence lengths, initial h and c, peepholes. Outputs: Y, last h and c."""
+    _lower(b, node, "LSTM")
+
+
+@lowers(("", "GRU"), outputs=2)
+def lower_gru(b: Builder, node: Node) -> None:
+    """Inputs: x, W, R, B, sequence lengths, initial h. Outputs: Y, last h."""
+    _lower(b, node, "GRU")
+
+
+def _lower(b: Builder, node: Node, kind: str) -> None:
+    assert isinstance(node.op, OnnxOp)
+    attributes = onnx_attributes(node.op)
+    first = attributes.get("layout", 0)  # 1: batches first
+    x = b.input(node, 0)
+    if x.dtype is not DType.F32:
+        raise BackendError(f"{node!r}: the C backend has it of f32 only, not of {x.dtype}")
+    x = x if x.strides[2] == 1 or x.shape[2] == 1 else b.copied(x, node)
+    x = x.permuted((1, 0, 2)) if first else x
+    w, r = _weights(b, node, 1), _weights(b, node, 2)
+    hidden, directions = r.shape[2], r.shape[0]
+    y, finish = _sequence_home(b, node, bool(first))
+    states = [_state_home(b, node, i) for i in range(1, _STATES[kind] + 1)]
+    # states are (directions, batch, hidden) in memory, or with batches first
+    state = (x.shape[1] * hidden, hidden) if not first else (hidden, directions * hidden)
+    struct = Struct.of("irc_recurrent", {
+        "directions": directions, "batch": x.shape[1], "steps": x.shape[0], "inputs": x.shape[2], "hidden": hidden,
+        "reverse": int(attributes.get("direction", "forward") == "reverse"),
+        "x_step": x.strides[0], "x_batch": x.strides[1],
+        "y_step": y.strides[0] if y else 0, "y_direction": y.strides[1] if y else 0, "y_batch": y.strides[2] if y else 0,
+        "state_direction": state[0], "state_batch": state[1],
+        "w_direction": w.strides[0], "w_input": w.strides[2], "w_gate": w.strides[1],
+        "r_direction": r.strides[0], "r_hidden": r.strides[2], "r_gate": r.strides[1],
+        **_activations(node, attributes, kind, directions), "clip": float(attributes.get("clip", 0.0)),
+        "input_forget": attributes.get("input_forget", 0),
+        "linear_before_reset": attributes.get("linear_before_reset", 0),
+    })  # fmt: skip
+    rest = [_dense(b, node, i) for i in ((5, 6, 7) if kind == "LSTM" else (5,))]
+    given = [x, w, r, _dense(b, node, 3), _lengths(b, node, x.shape[0]), *rest]
+    scratch = Scratch(4 * _SCRATCH[kind] * hidden)
+    arguments: list[Argument] = [struct, *given, scratch, y, *states]
+    macs = directions * x.shape[0] * x.shape[1] * _GATES[kind] * hidden * (x.shape[2] + hidden)
+    function = f"irc_{kind.lower()}_f32"
+    b.call(node, function, "recurrent.h", arguments, reads=given, writes=(y, *states), macs=macs)
+    for home, private in [*finish, *_unfinished(b, node, states)]:
+        b.copy(private, home, node)
+
+
+def _weights(b: Builder, node: Node, index: int) -> View:
+    """(directions, gates, inputs), gates adjacent in memory: transposed now if they are constants."""
+    data = node.constant(index)
+    if data is None:
+        return b.copied(b.input(node, index), node, (0, 2, 1))
+    return constant(np.ascontiguousarray(data.transpose(0, 2, 1)), node.name).permuted((0, 2, 1))
+
+
+def _dense(b: Builder, node: Node, index: int) -> View | None:
+    return None if node.input(index) is None else b.dense(node, index)
+
+
+def _lengths(b: Builder, node: Node, steps: int) -> View | None:
+    """The lengths of the sequences, held in 0 .. steps whatever they are: the kernel trusts them."""
+    if node.input(4) is None:
+        return None
+    view = b.input(node, 4)
+    held = Expr(DType.I32, view.shape, f"{{0}} < 0 ? 0 : {{0}} > {steps} ? {steps} : {{0}}", (view,))
+    return b.materialize(held, node)
+
+
+def _sequence_home(b: Builder, node: Node, batches_first: bool) -> tuple[View | None, list[tuple[View, View]]]:
+    """A home for Y as (steps, directions, batch, hidden), None if nothing reads it; and what is to be copied at last."""
+    value = node.outputs[0]
+    if not value.use_count:
+        return None, []
+    home = b.output(value)
+    private = home if home.strides[-1] == 1 else b.scratch(home.dtype, home.shape)
+    copies = [] if private is home else [(home, private)]
+    return private.permuted((1, 2, 0, 3)) if batches_first else private, copies
+
+
+def _state_home(b: Builder, node: Node, index: int) -> View | None:
+    """Dense memory for a last state, None if nothing reads it."""
+    if index >= len(node.outputs) or not node.outputs[index].use_count:
+        return None
+    home = b.output(node.outputs[index])
+    return home if home.is_dense() else b.scratch(home.dtype, home.shape)
+
+
+def _unfinished(b: Builder, node: Node, states: Sequence[View | None]) -> list[tuple[View, View]]:
+    """Of the last states those that were not computed where they belong: home, and where they are."""
+    made = []
+    for view, value in zip(states, node.outputs[1:], strict=False):
+        if view is not None and (home := b.view(value, node)) != view:
+            made.append((home, view))
+    return made
+
+
+def _activations(node: Node, attributes: dict[str, Any], kind: str, directions: int) -> dict[str, Table]:
+    """Which function each gate takes, and its alpha and beta: the given ones go in order to those that have them."""
+    usual = ["Sigmoid", "Tanh", "Tanh"] if kind == "LSTM" else ["Sigmoid", "Tanh"]
+    names = [str(n).lower() for n in attributes.get("activations") or usual * directions]
+    known = list(_ACTIVATIONS)
+    if any(name not in known for name in names):
+        raise BackendError(f"{node!r}: the C backend has no activation among {', '.join(names)}; it has {', '.join(known)}")
+    factors: list[tuple[float, ...]] = []
+    for which, key in enumerate(("activation_alpha", "activation_beta")):
+        given = iter(attributes.get(key) or ())
+        row = []
+        for name in names:
+            default = _ACTIVATIONS[name][which]
+            row.append(0.0 if default is None else float(next(given, default)))
+        factors.append(tuple(row))
+    numbers = Table("int32_t", tuple(known.index(name) for name in names))
+    return {"activation": numbers, "alpha": Table("float", factors[0]), "beta": Table("float", factors[1])}

@@ -1,0 +1,178 @@
+"""What a C program may rely on: the header, the codes it returns, and names that no model can misuse."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import irc
+from irc.backends.c.artifact import CArtifact
+from irc.backends.c.emit.names import comment, identifier
+from irc.backends.c.toolchain import WARNINGS, find_compiler, write_files
+from tests.backends.c.conftest import Compile, images
+
+HOSTILE = 'x"); system("touch pwned"); //*/ \n#include </etc/passwd> %s ü'
+
+
+def library(artifact: CArtifact) -> ctypes.CDLL:
+    found = ctypes.CDLL(str(artifact.library))
+    found.irc_model_size.restype = ctypes.c_size_t
+    found.irc_model_error.restype = ctypes.c_char_p
+    return found
+
+
+def test_codes(compile_small: Compile) -> None:
+    artifact = compile_small()
+    c = library(artifact)
+    assert c.irc_model_abi() == 1
+    assert c.irc_model_size(0) == c.irc_model_size(65) == 0
+    size = c.irc_model_size(1)
+    assert size >= artifact.sources.plan.arena
+    memory = np.zeros(size + 64, np.uint8)
+    start = memory.ctypes.data + -memory.ctypes.data % 64
+    net = ctypes.c_void_p()
+
+    def init(at: int | None, bytes: int, threads: int = 1, isa: bytes | None = None) -> int:
+        return int(c.irc_model_init(ctypes.c_void_p(at), ctypes.c_size_t(bytes), threads, isa, ctypes.byref(net)))
+
+    assert init(None, size) == 1
+    assert init(start, size - 1) == 1
+    assert init(start + 8, size) == 1
+    assert init(start, size, threads=0) == 2
+    assert init(start, size, isa=b"mmx") == 3
+    assert init(start, size) == 0
+    assert c.irc_model_run_array(net, None, None) == 2
+    c.irc_model_free(net)
+    assert c.irc_model_run_array(net, (ctypes.c_void_p * 1)(start), (ctypes.c_void_p * 1)(start)) == 5
+    c.irc_model_free(None)
+    said = {c.irc_model_error(code) for code in range(7)}
+    assert len(said) == 7
+
+
+def test_header_is_cpp(compile_small: Compile, tmp_path: Path) -> None:
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("there is no C++ compiler")
+    write_files(tmp_path, compile_small().sources.files)
+    (tmp_path / "main.cpp").write_text(
+        '#include "model.h"\nint main() { irc_model *net = nullptr; float x = 0, y = 0;\n'
+        "    return irc_model_run(net, &x, &y) == IRC_MODEL_BAD_ARGUMENT ? 0 : 1; }\n"
+    )
+    command = [compiler, "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-c", "main.cpp"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+
+
+class Named(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x) + 1
+
+
+def test_hostile_names() -> None:
+    graph = irc.load(Named(), torch.zeros(2, 3))
+    names = [HOSTILE, "int", "main", "1st"]
+    made = CArtifact.__new__(CArtifact)
+    del made
+    renamed = irc.Graph()
+    value = renamed.add_input(names[0], graph.inputs[0].type)
+    for node in graph:
+        value = renamed.insert(node.op, [value, *node.inputs[1:]][: len(node.inputs)], name=HOSTILE).output if (
+            len(node.inputs) == 1
+        ) else renamed.insert(
+            node.op, [value, renamed.add_constant(np.float32(1.0).reshape(()), "one")], name=HOSTILE + "2"
+        ).output
+    renamed.add_output(value, name="return")
+    artifact = irc.compile(renamed, [], target="c:portable", name=HOSTILE)
+    assert isinstance(artifact, CArtifact)
+    for path, text in artifact.sources.files.items():
+        assert re.fullmatch(r"[\w./]+", path), path
+        assert isinstance(text, str)
+        assert "pwned" not in text or "touch?pwned" in text or "touch_pwned" in text or "touch pwned" in text
+        assert 'system("' not in text
+        assert "/etc/passwd" not in text
+    np.testing.assert_array_equal(artifact(np.ones((2, 3), np.float32)), np.full((2, 3), 2, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("Input:0", "input_0"), ("class", "class_"), ("3d", "x_3d"), ("", "x"), ("ü", "x"), (HOSTILE, "x_system_touch_pwned_include_etc_passwd_s")],
+)  # fmt: skip
+def test_identifier(text: str, name: str) -> None:
+    assert identifier(text, "x") == name
+
+
+def test_comment() -> None:
+    assert '"' not in comment(HOSTILE)
+    assert "*/" not in comment(HOSTILE)
+    assert "\n" not in comment(HOSTILE)
+
+
+MAIN = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "model.h"
+int main(void) {
+    static float x[IRC_MODEL_X_ELEMENTS];
+    float y[10];
+    for (int i = 0; i < IRC_MODEL_X_ELEMENTS; ++i) x[i] = (float)(i % 37) / 9.0f - 2.0f;
+    for (int threads = 1; threads <= 3; ++threads) {
+        const size_t size = irc_model_size(threads);
+        void *memory = aligned_alloc(64, (size + 63) / 64 * 64);
+        irc_model *net = NULL;
+        if (irc_model_init(memory, size, threads, NULL, &net)) return 1;
+        for (int i = 0; i < 3; ++i)
+            if (irc_model_run(net, x, y)) return 2;
+        irc_model_free(net);
+        free(memory);
+    }
+    for (int i = 0; i < 10; ++i) printf("%a\\n", (double)y[i]);
+    return 0;
+}
+"""
+
+
+def test_sanitizers(compile_small: Compile, tmp_path: Path) -> None:
+    """AddressSanitizer and UBSan find nothing, for every instruction set that this machine has."""
+    artifact = compile_small()
+    sources = artifact.sources
+    write_files(tmp_path, sources.files)
+    (tmp_path / "main.c").write_text(MAIN)
+    compiler = find_compiler(artifact.machine)
+    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g"]
+    objects = []
+    for path, flags in {**sources.objects, "main.c": ()}.items():
+        objects.append(path[:-2] + ".o")
+        command = [*compiler.command, *WARNINGS, "-std=c11" if path == "main.c" else "-std=c99", *sanitize, *flags]
+        subprocess.run([*command, "-c", path, "-o", objects[-1]], cwd=tmp_path, check=True, timeout=300)
+    link = [*compiler.command, *sanitize, *objects, "-o", "main", "-lm", "-lpthread"]
+    subprocess.run(link, cwd=tmp_path, check=True, timeout=60)
+    done = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    x = ((np.arange(3 * 26 * 21) % 37).astype(np.float32) / np.float32(9) - np.float32(2)).reshape(1, 3, 26, 21)
+    got = np.array([float.fromhex(line) for line in done.stdout.split()], np.float32)
+    np.testing.assert_array_equal(got, artifact(x)[0])
+
+
+def test_valgrind(compile_small: Compile, tmp_path: Path) -> None:
+    valgrind = shutil.which("valgrind")
+    if valgrind is None:
+        pytest.skip("there is no valgrind")
+    artifact = compile_small()
+    shutil.copy(artifact.library, tmp_path / "libmodel.so")
+    write_files(tmp_path, artifact.sources.files)
+    (tmp_path / "main.c").write_text(MAIN)
+    compiler = find_compiler(artifact.machine)
+    command = [*compiler.command, "-std=c11", "main.c", "./libmodel.so", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    done = subprocess.run(
+        [valgrind, "-q", "--error-exitcode=9", "./main"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(done.stdout.split()) == 10
+    assert images(1)[0].size == 3 * 26 * 21
