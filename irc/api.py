@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,7 @@ def compile(
     threads: int = 1,
     isa: str = "",
     name: str = "model",
+    dims: Mapping[str, int] | None = None,
     seed: int = 0,
     check: str = "",
     reproducer: str | Path | None = None,
@@ -101,6 +102,7 @@ def compile(
     opset : of the ONNX file; the model's own (21 at least) if not given
     threads, isa : of calls of a C artifact: how many threads, and the instruction set if not the best one
     name : of a C artifact, in the names of its files and functions
+    dims : of a C artifact: sizes of the inputs' symbolic dimensions, e.g. `{"N": 4}`; 1 for those not given
     seed : of everything random
     check : `numerics` holds every pass that is not lossy to its tolerance, by running the graph before and after
     reproducer : folder in which a crash of a pass leaves what replays it
@@ -128,7 +130,7 @@ def compile(
     for node in goal.missing(graph) if goal.kind == "onnx" else ():
         ledger.rows[0].notes.append(f"{node!r} is not defined by ONNX or onnxruntime; it needs its own library to run")
     graph.info.metadata.update({"irc.target": goal.name, "irc.passes": format_pipeline(steps)})
-    return _artifact(graph, goal, ledger, opset=opset, threads=threads, isa=isa, name=name)
+    return _artifact(graph, goal, ledger, opset=opset, threads=threads, isa=isa, name=name, dims=dims)
 
 
 def open(path: str | Path) -> Artifact:
@@ -152,11 +154,12 @@ def _artifact(
     threads: int = 1,
     isa: str = "",
     name: str = "model",
+    dims: Mapping[str, int] | None = None,
 ) -> Artifact:
     if target.kind == "onnx":
         return OnnxArtifact(graph, target, Report(ledger), opset)
     if target.kind == "c":
-        return CArtifact(graph, target, Report(ledger), threads=threads, isa=isa, name=name)
+        return CArtifact(graph, target, Report(ledger), threads=threads, isa=isa, name=name, dims=dims)
     raise OptionError(f"target '{target.name}' is of kind '{target.kind}', which no backend writes")
 
 

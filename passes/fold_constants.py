@@ -19,7 +19,7 @@ from irc.types import Array, TensorType
 if TYPE_CHECKING:
     from irc.passes.context import Context
 
-_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "FakeQuant", "DynamicQuantizeLinear"})
+STORED_AS_CODES = frozenset({"QuantizeLinear", "DequantizeLinear", "FakeQuant", "DynamicQuantizeLinear"})
 _MIB = 1 << 20
 
 
@@ -85,7 +85,7 @@ def _is_foldable(node: Node) -> bool:
     return (
         node.op.deterministic
         and not node.bodies
-        and node.op.name not in _QUANTIZED
+        and node.op.name not in STORED_AS_CODES
         and all(v is None or v.is_constant for v in node.inputs)
         and all(v.type is None or isinstance(v.type, TensorType) for v in node.outputs)
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,12 @@ from irc.backends.c.isa import Isa
 from irc.backends.c.lower import legalize, lower
 from irc.backends.c.program import Program
 from irc.backends.c.runner import Runner
+from irc.backends.c.specialize import symbols
 from irc.backends.c.targets import isas_of
 from irc.backends.c.toolchain import build_library, find_compiler, write_files
 from irc.backends.onnx.lowering import lower as lower_to_onnx
 from irc.backends.onnx.save import save_graph
-from irc.errors import OptionError
+from irc.errors import DataError, OptionError
 from irc.execution.samples import check_sample, input_signature
 from irc.graph import Graph
 from irc.report.report import Report
@@ -29,6 +32,7 @@ from irc.target import Target
 
 MODEL_FILE = "model.onnx"  # the graph, so that `irc.open` brings the artifact back
 MANIFEST = "irc.json"
+_DIMS = "irc.dims"  # in the metadata of a saved model: what its symbols are bound to
 
 
 class CArtifact(Artifact):
@@ -38,16 +42,27 @@ class CArtifact(Artifact):
     program : what it does step by step
     threads : how many threads calls use
     isa : the one instruction set that calls must use; the best of the target's that the processor has, if empty
+    dims : of each symbolic dimension of the inputs, the size that the code is for; 1 unless it was asked for
     """
 
     def __init__(
-        self, graph: Graph, target: Target, report: Report, *, threads: int = 1, isa: str = "", name: str = "model"
+        self,
+        graph: Graph,
+        target: Target,
+        report: Report,
+        *,
+        threads: int = 1,
+        isa: str = "",
+        name: str = "model",
+        dims: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(graph, target, report)
         self.threads = threads
         self.isa = isa
         self.name = identifier(name, "model")
-        self.lowered = legalize(graph, target)
+        given = _stored_dims(graph) if dims is None else dims
+        self.lowered = legalize(graph, target, given)
+        self.dims = {symbol: given.get(symbol, 1) for symbol in symbols(graph)}
         self.program: Program = lower(self.lowered)
         self.machine, self.isas = isas_of(target)
         _check_isa(isa, self.isas, target)
@@ -71,10 +86,20 @@ class CArtifact(Artifact):
     def __call__(self, *inputs: Any) -> Any:
         """Run it: arrays or torch tensors in input order, or one dict by input name; see `Runner`."""
         item = inputs[0] if len(inputs) == 1 else inputs
-        sample = check_sample(item, self._signature)
+        try:
+            sample = check_sample(item, self._signature)
+        except DataError as error:
+            raise DataError(f"{error}{self._explained()}") from None
         arrays = [np.ascontiguousarray(sample[port.name]) for port in self.program.inputs]
         made = self.runner(arrays)
         return made[0] if len(made) == 1 else tuple(made)
+
+    def _explained(self) -> str:
+        """What is to be known of sizes that the model left open."""
+        if not self.dims:
+            return ""
+        sizes = ", ".join(f"{symbol} = {size}" for symbol, size in self.dims.items())
+        return f" (compiled for {sizes}; for another size compile it with dims={{{next(iter(self.dims))!r}: ...}})"
 
     @cached_property
     def _signature(self) -> Any:
@@ -91,7 +116,10 @@ class CArtifact(Artifact):
         """
         with atomic_folder(Path(path), marker=MANIFEST) as folder:
             write_files(folder, self.sources.files)
-            save_graph(lower_to_onnx(self.graph, self.target), folder / MODEL_FILE)
+            model = lower_to_onnx(self.graph, self.target)
+            if self.dims:
+                model.info.metadata[_DIMS] = json.dumps(self.dims)
+            save_graph(model, folder / MODEL_FILE)
             (folder / MANIFEST).write_text(json.dumps(self._manifest(), indent=1) + "\n")
 
     def _manifest(self) -> dict[str, Any]:
@@ -99,9 +127,20 @@ class CArtifact(Artifact):
             "target": self.target.name,
             "name": self.name,
             "isas": [isa.name for isa in self.isas],
+            "dims": self.dims,
             "arena_bytes": self.sources.plan.arena,
             "constant_bytes": self.sources.constants.bytes,
         }
+
+
+def _stored_dims(graph: Graph) -> dict[str, int]:
+    """What the symbols of a saved model were bound to; nothing if the text is not irc's."""
+    with suppress(ValueError):
+        held = json.loads(graph.info.metadata.get(_DIMS, "{}"))
+        if isinstance(held, dict):
+            known = symbols(graph)
+            return {k: v for k, v in held.items() if k in known and isinstance(v, int) and v > 0}
+    return {}
 
 
 def _check_isa(isa: str, isas: tuple[Isa, ...], target: Target) -> None:

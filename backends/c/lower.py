@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import irc.backends.c.lowering  # noqa: F401  # fills the table of rules
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.rules import has_rule, lower_nodes
 from irc.backends.c.program import Program
+from irc.backends.c.specialize import specialize
 from irc.errors import BackendError
 from irc.graph import Graph, Node
+from irc.ops.shape import Identity
 from irc.passes.context import Context
 from irc.passes.options import parse_pipeline
 from irc.report.ledger import Row
@@ -17,15 +21,31 @@ from irc.verify import verify
 _CLEAN = "fold-constants, simplify, common-subexpressions, eliminate-dead"
 
 
-def legalize(graph: Graph, target: Target) -> Graph:
-    """A copy of the graph in the ops that the C backend runs: integer ops where it is quantized, float ops elsewhere."""
+def legalize(graph: Graph, target: Target, dims: Mapping[str, int] | None = None) -> Graph:
+    """A copy of the graph in the ops that the C backend runs: integer ops where it is quantized, float ops elsewhere.
+
+    dims : sizes of the inputs' symbolic dimensions, 1 for those not given
+
+    Raises
+    ------
+    OptionError, BackendError : see `specialize`.
+    """
     made = graph.copy()
+    specialize(made, dims or {})
     context = Context(target, graph)
     for each in parse_pipeline(f"{_CLEAN}, lower-to-integer, {_CLEAN}"):
         context.row = Row(each.pass_name())
         each.run(made, context)
+    if not len(made):
+        _give_nodes(made)
     verify(made)
     return made
+
+
+def _give_nodes(graph: Graph) -> None:
+    """Let a node that can be lowered stand for each output: of a graph without any they are inputs or constants."""
+    for index, value in enumerate(graph.outputs):
+        graph.set_output(index, graph.insert(Identity(), [value]).output)
 
 
 def lower(graph: Graph) -> Program:

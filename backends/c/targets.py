@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from irc.backends.c.isa import MACHINES, Isa, host_isas, host_machine
-from irc.backends.c.lowering import RULES
+from irc.backends.c.lowering import is_covered
 from irc.op import Op
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.integer_rules import INTEGER_OPS, INTEGER_POLICY
 from irc.target import Target
 
+
 def takes(op: Op) -> bool:
     """Whether the C backend has a rule for the op, or lowers it to ops that have one."""
-    return type(op) in RULES or isinstance(op, FakeQuant) or op.name in INTEGER_OPS
+    return is_covered(op) or isinstance(op, FakeQuant) or op.name in INTEGER_OPS
 
 
 def isas_of(target: Target) -> tuple[str, tuple[Isa, ...]]:

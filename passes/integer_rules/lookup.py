@@ -108,6 +108,10 @@ def lower_function(node: Node) -> Outcome:
     source = node.input(0)
     if quantizer_grid(node) is None or source is None:
         return None
+    if (codes := constant_of(node.output)) is not None:
+        node.output.replace_uses(node.graph.add_constant(codes, node.output.name))
+        remove_dead(node)
+        return True
     found = function_of(node.output)
     if found is None:
         return None

@@ -296,6 +296,34 @@ def test_concat_of_unlike_scales() -> None:
     assert graph.node("concat").inputs[0] is graph.value("p")
 
 
+def test_concat_with_constants_quantizes_them_at_once() -> None:
+    """One that is quantized already, to another scale, and one that is float."""
+    is_text(
+        GRIDS
+        + """
+        input %x: f32[1, 2, 4]
+        weight %g: u8[1, 1, 4] = [0, 1, 2, 200]
+        weight %h: f32[1, 1, 4] = [-1.0, 0.0, 0.5, 500.0]
+        %p: u8[1, 2, 4] = QuantizeLinear(%x, %s, %z)
+        %q: f32[1, 2, 4] = DequantizeLinear(%p, %s, %z)
+        %u: f32[1, 1, 4] = DequantizeLinear(%g, %t, %o)
+        %c: f32[1, 4, 4] = Concat(%q, %u, %h) {axis = 1} @"concat"
+        %f: u8[1, 4, 4] = QuantizeLinear(%c, %s, %z)
+        return %f
+        """,
+        """
+        weight %s: f32[] = 0.5
+        weight %z: u8[] = 3
+        input %x: f32[1, 2, 4]
+        weight %concat.quantize.1_1: u8[1, 1, 4] = [3, 3, 4, 103]
+        weight %concat.quantize.2_1: u8[1, 1, 4] = [1, 3, 4, 255]
+        %p: u8[1, 2, 4] = QuantizeLinear(%x, %s, %z)
+        %c: u8[1, 4, 4] = Concat(%p, %concat.quantize.1_1, %concat.quantize.2_1) {axis = 1} @"concat"
+        return %c as "f"
+        """,
+    )
+
+
 def test_int8_activations_become_uint8() -> None:
     is_text(
         """

@@ -5,6 +5,8 @@
 #include "conv_columns.h"
 #include <arm_neon.h>
 
+#define IRC_ARM_ROWS 6 /* positions in a tile, at most */
+
 /* How sums of 16 channels become codes: everything that does not change within a layer. */
 typedef struct irc_clamp {
     float32x4_t residual_scale;
@@ -20,14 +22,14 @@ IRC_INLINE irc_clamp irc_clamp_of(float residual_scale, float lo, float hi)
     return c;
 }
 
-/* t of 4 * V channels. residual: 16 readable codes or NULL. */
+/* t of 4 * V channels; residual: 4 * V readable codes, if `added`. */
 IRC_INLINE void irc_scaled(const int32x4_t *acc, const float *scale, const float *bias, const uint8_t *residual,
-                           const irc_clamp *clamp, float32x4_t *t, const int V)
+                           const irc_clamp *clamp, float32x4_t *t, const int V, const int added)
 {
     IRC_UNROLL for (int j = 0; j < V; j++)
         t[j] = vfmaq_f32(vld1q_f32(bias + 4 * j), vcvtq_f32_s32(acc[j]), vld1q_f32(scale + 4 * j));
-    if (residual) {
-        const uint8x16_t r = vld1q_u8(residual);
+    if (added) {
+        const uint8x16_t r = V > 2 ? vld1q_u8(residual) : vcombine_u8(vld1_u8(residual), vdup_n_u8(0));
         const uint16x8_t low = vmovl_u8(vget_low_u8(r)), high = vmovl_high_u8(r);
         const uint32x4_t wide[4] = {vmovl_u16(vget_low_u16(low)), vmovl_high_u16(low), vmovl_u16(vget_low_u16(high)),
                                     vmovl_high_u16(high)};
@@ -64,10 +66,10 @@ IRC_INLINE void irc_store_codes(uint8_t *y, uint8x16_t codes, int32_t n)
         vst1q_lane_u8(y + i, codes, 0);
 }
 
-/* The first n of 4 * V floats. */
-IRC_INLINE void irc_store_floats(float *y, const float32x4_t *t, int32_t n, const int V)
+/* The first n of 16 floats. */
+IRC_INLINE void irc_store_floats(float *y, const float32x4_t *t, int32_t n)
 {
-    IRC_UNROLL for (int j = 0; j < V; j++) {
+    IRC_UNROLL for (int j = 0; j < 4; j++) {
         float32x4_t v = t[j];
         if (n >= 4 * j + 4)
             vst1q_f32(y + 4 * j, v);
@@ -77,15 +79,55 @@ IRC_INLINE void irc_store_floats(float *y, const float32x4_t *t, int32_t n, cons
     }
 }
 
-/* The sums of position i, requantized and stored; acc: 4 * V channels. */
-IRC_INLINE void irc_finish(const irc_columns *t, const irc_clamp *clamp, int32_t i, const int32x4_t *acc, const int V)
+/* The way for all: rest of channels, floats, residual or not; acc: [rows][4 * V]. */
+static __attribute__((noinline, unused)) void irc_finish_any(const irc_columns *t, const irc_clamp *clamp, int32_t i, int32_t rows,
+                                                             const int32_t *acc, int32_t width)
 {
-    float32x4_t f[4];
-    irc_scaled(acc, t->scale, t->bias, t->residual ? t->residual + t->q->r[i] : NULL, clamp, f, V);
-    if (t->codes)
-        irc_store_codes(t->codes + t->q->y[i], irc_codes(f, clamp, V), t->n);
-    else
-        irc_store_floats(t->floats + t->q->y[i], f, t->n, V);
+    for (int32_t r = 0; r < rows; r++) {
+        int32x4_t sums[4];
+        float32x4_t f[4];
+        IRC_UNROLL for (int j = 0; j < 4; j++) sums[j] = vld1q_s32(acc + r * width + 4 * j);
+        if (t->residual)
+            irc_scaled(sums, t->scale, t->bias, t->residual + t->q->r[i + r], clamp, f, 4, 1);
+        else
+            irc_scaled(sums, t->scale, t->bias, NULL, clamp, f, 4, 0);
+        if (t->codes)
+            irc_store_codes(t->codes + t->q->y[i + r], irc_codes(f, clamp, 4), t->n);
+        else
+            irc_store_floats(t->floats + t->q->y[i + r], f, t->n);
+    }
+}
+
+/* Positions i .. i + R - 1, all 4 * V channels. */
+IRC_INLINE void irc_finish_codes(const irc_columns *t, const irc_clamp *clamp, int32_t i, int32x4_t (*acc)[4], const int R,
+                                 const int V, const int added)
+{
+    IRC_UNROLL for (int r = 0; r < R; r++) {
+        float32x4_t f[4];
+        uint8_t *const y = t->codes + t->q->y[i + r];
+        irc_scaled(acc[r], t->scale, t->bias, added ? t->residual + t->q->r[i + r] : NULL, clamp, f, V, added);
+        if (V > 2)
+            vst1q_u8(y, irc_codes(f, clamp, V));
+        else
+            vst1_u8(y, vget_low_u8(irc_codes(f, clamp, V)));
+    }
+}
+
+/* The sums of positions i .. i + rows - 1, rows <= R, requantized and stored; acc: 4 * V channels of each. */
+IRC_INLINE void irc_finish(const irc_columns *t, const irc_clamp *clamp, int32_t i, int32_t rows, int32x4_t (*acc)[4], const int R,
+                           const int V)
+{
+    if (t->codes && t->n >= 4 * V && rows == R) {
+        if (t->residual)
+            irc_finish_codes(t, clamp, i, acc, R, V, 1);
+        else
+            irc_finish_codes(t, clamp, i, acc, R, V, 0);
+    } else {
+        int32_t sums[IRC_ARM_ROWS * 16 + 16]; /* those of the last position may be read past */
+        IRC_UNROLL for (int r = 0; r < R; r++) IRC_UNROLL for (int j = 0; j < V; j++)
+            vst1q_s32(sums + 4 * (r * V + j), acc[r][j]);
+        irc_finish_any(t, clamp, i, rows, sums, 4 * V);
+    }
 }
 
 #endif

@@ -263,8 +263,9 @@ IRC_FN void irc_tile_avx2(const irc_tile *t)
     static int32_t (*const tiles[2][2][4])(const irc_tile *, int32_t) = {{IRC_TILE_NAMES(1, wide), IRC_TILE_NAMES(2, wide)},
                                                                         {IRC_TILE_NAMES(1, sorted), IRC_TILE_NAMES(2, sorted)}};
     const int sorted = t->steps->quads + t->steps->pairs > 0;
+    const int tall = 2 * t->steps->quads < t->steps->pairs + t->steps->wides; /* quads do best with 4 rows */
     for (int32_t i = 0, left = t->rows; left > 0; left = t->rows - i)
-        i = tiles[sorted][t->n > 8][left > 4 ? 3 : left > 2 ? 2 : left - 1](t, i);
+        i = tiles[sorted][t->n > 8][left > 4 && tall ? 3 : left > 2 ? 2 : left - 1](t, i);
 }
 
 #endif

@@ -64,13 +64,17 @@ IRC_INLINE void irc_dot_tile(const irc_columns *t, const irc_clamp *clamp, int32
             c[r][j] = vaddq_s32(c[r][j], vdupq_n_s32(t->rows[i + r]));
     }
     irc_dot_window(t, i, c, R, V);
-    IRC_UNROLL for (int r = 0; r < R; r++) irc_finish(t, clamp, i + r, c[r], V);
+    irc_finish(t, clamp, i, R, c, R, V);
 }
 
+/* As many tiles as there are from position i on, before `to`; returns the next position. */
 #define IRC_DOT_TILE(R, V) \
-    static __attribute__((noinline, unused)) void irc_dot_##R##x##V(const irc_columns *t, const irc_clamp *clamp, int32_t i) \
+    static __attribute__((noinline, unused)) int32_t irc_dot_##R##x##V(const irc_columns *t, const irc_clamp *clamp, int32_t i, \
+                                                                       int32_t to) \
     { \
-        irc_dot_tile(t, clamp, i, R, V); \
+        for (; to - i >= R; i += R) \
+            irc_dot_tile(t, clamp, i, R, V); \
+        return i; \
     }
 IRC_DOT_TILE(1, 2)
 IRC_DOT_TILE(2, 2)
@@ -86,14 +90,11 @@ IRC_DOT_TILE(5, 4)
 /* Positions from .. to - 1. */
 IRC_FN void irc_dot_positions(const irc_columns *t, const irc_clamp *clamp, int32_t from, int32_t to)
 {
-    static void (*const tiles[2][IRC_DOT_ROWS])(const irc_columns *, const irc_clamp *, int32_t) = {
+    static int32_t (*const tiles[2][IRC_DOT_ROWS])(const irc_columns *, const irc_clamp *, int32_t, int32_t) = {
         {irc_dot_1x2, irc_dot_2x2, irc_dot_3x2, irc_dot_4x2, irc_dot_5x2},
         {irc_dot_1x4, irc_dot_2x4, irc_dot_3x4, irc_dot_4x4, irc_dot_5x4}};
-    while (from < to) {
-        const int32_t left = to - from, rows = left > IRC_DOT_ROWS ? IRC_DOT_ROWS : left;
-        tiles[t->n > 8][rows - 1](t, clamp, from);
-        from += rows;
-    }
+    while (from < to)
+        from = tiles[t->n > 8][to - from > IRC_DOT_ROWS ? IRC_DOT_ROWS - 1 : to - from - 1](t, clamp, from, to);
 }
 
 #endif

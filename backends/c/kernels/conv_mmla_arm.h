@@ -74,6 +74,24 @@ IRC_FN void irc_mmla_activations(const irc_conv *p, const irc_positions *q, cons
         irc_mmla_pair(p, x + q->x[i], x + q->x[i + 1 < q->count ? i + 1 : i], to);
 }
 
+/* Sums by pairs of positions and pairs of channels -> by positions; the last position may not be there. */
+IRC_INLINE void irc_mmla_finish(const irc_columns *t, const irc_clamp *clamp, int32_t i, int32x4_t (*c)[8], const int P, const int V)
+{
+    const int32_t left = t->q->count - i, rows = left < 2 * P ? left : 2 * P;
+    int32x4_t acc[2 * IRC_MMLA_PAIRS][4];
+    IRC_UNROLL for (int r = 0; r < P; r++) IRC_UNROLL for (int h = 0; h < V; h++) {
+        const int64x2_t low = vreinterpretq_s64_s32(c[r][2 * h]), high = vreinterpretq_s64_s32(c[r][2 * h + 1]);
+        acc[2 * r][h] = vreinterpretq_s32_s64(vzip1q_s64(low, high));
+        acc[2 * r + 1][h] = vreinterpretq_s32_s64(vzip2q_s64(low, high));
+    }
+    if (t->rows)
+        IRC_UNROLL for (int r = 0; r < 2 * P; r++) {
+            const int32x4_t row = vdupq_n_s32(t->rows[r < rows ? i + r : i]);
+            IRC_UNROLL for (int h = 0; h < V; h++) acc[r][h] = vaddq_s32(acc[r][h], row);
+        }
+    irc_finish(t, clamp, i, rows, acc, 2 * P, V);
+}
+
 /* Positions i .. i + 2 P - 1, or one less; a: their packed activations, w: packed weights, depth: number of 8 k. */
 IRC_INLINE void irc_mmla_tile(const irc_columns *t, const irc_clamp *clamp, int32_t i, const uint8_t *a, const int8_t *w,
                               int32_t depth, const int P, const int V)
@@ -98,29 +116,17 @@ IRC_INLINE void irc_mmla_tile(const irc_columns *t, const irc_clamp *clamp, int3
             }
         }
     }
-    IRC_UNROLL for (int r = 0; r < P; r++) {
-        int32x4_t first[4], second[4];
-        const int last = i + 2 * r + 1 < t->q->count;
-        IRC_UNROLL for (int h = 0; h < V; h++) {
-            const int64x2_t low = vreinterpretq_s64_s32(c[r][2 * h]), high = vreinterpretq_s64_s32(c[r][2 * h + 1]);
-            first[h] = vreinterpretq_s32_s64(vzip1q_s64(low, high));
-            second[h] = vreinterpretq_s32_s64(vzip2q_s64(low, high));
-            if (t->rows) {
-                first[h] = vaddq_s32(first[h], vdupq_n_s32(t->rows[i + 2 * r]));
-                second[h] = vaddq_s32(second[h], vdupq_n_s32(t->rows[i + 2 * r + last]));
-            }
-        }
-        irc_finish(t, clamp, i + 2 * r, first, V);
-        if (last)
-            irc_finish(t, clamp, i + 2 * r + 1, second, V);
-    }
+    irc_mmla_finish(t, clamp, i, c, P, V);
 }
 
+/* As many tiles as there are from pair i of positions on, before `to`; returns the next pair. */
 #define IRC_MMLA_TILE(P, V) \
-    static __attribute__((noinline, unused)) void irc_mmla_##P##x##V(const irc_columns *t, const irc_clamp *clamp, int32_t i, \
-                                                                     const uint8_t *a, const int8_t *w, int32_t depth) \
+    static __attribute__((noinline, unused)) int32_t irc_mmla_##P##x##V(const irc_columns *t, const irc_clamp *clamp, int32_t i, \
+                                                                        int32_t to, const uint8_t *a, const int8_t *w, int32_t depth) \
     { \
-        irc_mmla_tile(t, clamp, i, a, w, depth, P, V); \
+        for (; to - i >= P; i += P) \
+            irc_mmla_tile(t, clamp, 2 * i, a + (int64_t)i * depth * 16, w, depth, P, V); \
+        return i; \
     }
 IRC_MMLA_TILE(1, 2)
 IRC_MMLA_TILE(2, 2)
@@ -132,16 +138,12 @@ IRC_MMLA_TILE(3, 4)
 /* All positions, from packed activations and weights. */
 IRC_FN void irc_mmla_positions(const irc_columns *t, const irc_clamp *clamp, const uint8_t *a, const int8_t *w, int32_t depth)
 {
-    static void (*const tiles[2][IRC_MMLA_PAIRS])(const irc_columns *, const irc_clamp *, int32_t, const uint8_t *, const int8_t *,
-                                                  int32_t) = {{irc_mmla_1x2, irc_mmla_2x2, irc_mmla_3x2},
-                                                              {irc_mmla_1x4, irc_mmla_2x4, irc_mmla_3x4}};
+    static int32_t (*const tiles[2][IRC_MMLA_PAIRS])(const irc_columns *, const irc_clamp *, int32_t, int32_t, const uint8_t *,
+                                                     const int8_t *, int32_t) = {{irc_mmla_1x2, irc_mmla_2x2, irc_mmla_3x2},
+                                                                                 {irc_mmla_1x4, irc_mmla_2x4, irc_mmla_3x4}};
     const int32_t pairs = irc_ceil_div(t->q->count, 2);
-    for (int32_t i = 0; i < pairs;) {
-        /* four pairs are two and two */
-        const int32_t left = pairs - i, height = left == 4 ? 2 : left > IRC_MMLA_PAIRS ? IRC_MMLA_PAIRS : left;
-        tiles[t->n > 8][height - 1](t, clamp, 2 * i, a + (int64_t)i * depth * 16, w, depth);
-        i += height;
-    }
+    for (int32_t i = 0, left; (left = pairs - i) > 0;) /* four pairs are two and two */
+        i = tiles[t->n > 8][left == 4 || left == 2 ? 1 : left > 2 ? 2 : 0](t, clamp, i, pairs, a, w, depth);
 }
 
 #endif

@@ -89,13 +89,17 @@ IRC_INLINE void irc_neon_tile(const irc_columns *t, const irc_clamp *clamp, int3
             c[r][j] = vaddq_s32(c[r][j], vdupq_n_s32(t->rows[i + r]));
     }
     irc_neon_window(t, i, c, R, V, extreme);
-    IRC_UNROLL for (int r = 0; r < R; r++) irc_finish(t, clamp, i + r, c[r], V);
+    irc_finish(t, clamp, i, R, c, R, V);
 }
 
+/* As many tiles as there are from position i on, before `to`; returns the next position. */
 #define IRC_NEON_TILE(name, R, V, extreme) \
-    static __attribute__((noinline, unused)) void irc_neon_##name(const irc_columns *t, const irc_clamp *clamp, int32_t i) \
+    static __attribute__((noinline, unused)) int32_t irc_neon_##name(const irc_columns *t, const irc_clamp *clamp, int32_t i, \
+                                                                     int32_t to) \
     { \
-        irc_neon_tile(t, clamp, i, R, V, extreme); \
+        for (; to - i >= R; i += R) \
+            irc_neon_tile(t, clamp, i, R, V, extreme); \
+        return i; \
     }
 IRC_NEON_TILE(1x2, 1, 2, 0)
 IRC_NEON_TILE(2x2, 2, 2, 0)
@@ -109,15 +113,12 @@ IRC_NEON_TILE(extreme_4x4, 4, 4, 1)
 
 IRC_FN void irc_neon_positions(const irc_columns *t, const irc_clamp *clamp, int32_t count, int extreme)
 {
-    static void (*const tiles[3][3])(const irc_columns *, const irc_clamp *, int32_t) = {
+    static int32_t (*const tiles[3][3])(const irc_columns *, const irc_clamp *, int32_t, int32_t) = {
         {irc_neon_1x2, irc_neon_2x2, irc_neon_4x2},
         {irc_neon_1x4, irc_neon_2x4, irc_neon_4x4},
         {irc_neon_extreme_1x4, irc_neon_extreme_2x4, irc_neon_extreme_4x4}};
-    for (int32_t i = 0; i < count;) {
-        const int32_t size = count - i >= 4 ? 2 : count - i >= 2 ? 1 : 0;
-        tiles[extreme ? 2 : t->n > 8][size](t, clamp, i);
-        i += 1 << size;
-    }
+    for (int32_t i = 0; i < count;)
+        i = tiles[extreme ? 2 : t->n > 8][count - i >= 4 ? 2 : count - i >= 2 ? 1 : 0](t, clamp, i, count);
 }
 
 /* start += 128 * (sum of the weights of each channel); returns whether a weight is -128. */

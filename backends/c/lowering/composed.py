@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from irc.backends.c.lowering.rules import Key, key_of
-from irc.graph import Graph, Node, Value
+from irc.graph import Node, Value
 from irc.op import Op
 from irc.types import Array
 
@@ -27,6 +27,7 @@ class Nodes:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.made: list[Node] = []
 
     def __call__(self, op: Op, *inputs: Given) -> Value:
         """The first output of a new node."""
@@ -36,7 +37,8 @@ class Nodes:
         """The outputs of a new node."""
         name = f"{self.node.name}.{op.name.lower()}"
         values = [self.constant(v) if isinstance(v, np.ndarray) else v for v in inputs]
-        return self.node.graph.insert(op, values, before=self.node, name=name, outputs=outputs).outputs
+        self.made.append(self.node.graph.insert(op, values, before=self.node, name=name, outputs=outputs))
+        return self.made[-1].outputs
 
     def constant(self, data: Array) -> Value:
         """A new constant."""
@@ -97,19 +99,12 @@ def compose(node: Node) -> bool:
     -------
     Whether there was one for the node.
     """
-    rule = COMPOSITIONS.get(key_of(node.op))
-    before = node.preceding
-    values = None if rule is None else rule(Nodes(node), node)
+    rule, new = COMPOSITIONS.get(key_of(node.op)), Nodes(node)
+    values = None if rule is None else rule(new, node)
     if values is None:
         return False
-    graph: Graph = node.graph
-    made = []
-    place = before.following if before is not None else next(iter(graph))
-    while place is not None and place is not node:
-        made.append(place)
-        place = place.following
-    graph.replace(node, [*values, *[values[0]] * (len(node.outputs) - len(values))])
-    for each in made:
-        if not each.removed:
-            compose(each)
+    count = len(node.outputs)
+    node.graph.replace(node, [*values[:count], *values[:1] * (count - len(values))])
+    for each in new.made:
+        compose(each)
     return True

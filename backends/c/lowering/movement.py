@@ -6,7 +6,7 @@ import numpy as np
 
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.rules import lowers
-from irc.backends.c.views import View
+from irc.backends.c.views import View, constant
 from irc.graph import Node
 from irc.ops.index import Concat, Pad, Slice, Split
 from irc.ops.misc import Dropout
@@ -16,6 +16,8 @@ from irc.ops.shape import (
     Flatten,
     Identity,
     Reshape,
+    Shape,
+    Size,
     SpaceToDepth,
     Squeeze,
     Tile,
@@ -36,10 +38,24 @@ def lower_reshape(b: Builder, node: Node) -> None:
     b.alias(node.output, made)
 
 
-@lowers(Identity, Dropout)
+@lowers(Identity, Dropout, outputs=2)
 def lower_identity(b: Builder, node: Node) -> None:
-    """The value itself."""
+    """The value itself; Dropout's mask is all true."""
     b.alias(node.outputs[0], b.input(node, 0))
+    for mask in node.outputs[1:]:
+        if mask.use_count:
+            b.alias(mask, constant(np.ones(b.shape(mask), np.bool_), mask.name))
+
+
+@lowers(Shape, Size)
+def lower_shape(b: Builder, node: Node) -> None:
+    """A constant: all shapes are known."""
+    value, op = node.input(0), node.op
+    assert value is not None
+    shape = b.shape(value)
+    dims = shape[op.start : op.end] if isinstance(op, Shape) else shape
+    data = np.array(dims, np.int64) if isinstance(op, Shape) else np.prod(dims, dtype=np.int64)
+    b.alias(node.output, constant(np.asarray(data, np.int64), node.name))
 
 
 @lowers(Transpose)

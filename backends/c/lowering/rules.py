@@ -16,6 +16,7 @@ from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.expressions import C_TYPES
 from irc.graph import Graph, Node
 from irc.op import Op
+from irc.ops.index import Concat
 from irc.ops.onnx_op import OnnxOp
 
 Rule = Callable[[Builder, Node], None]
@@ -57,5 +58,6 @@ def has_rule(node: Node) -> bool:
 def lower_nodes(b: Builder, graph: Graph) -> None:
     """Apply the rules to the nodes of a graph in order, save those of which an earlier rule has taken care."""
     for node in graph:
-        if not all(b.is_made(v) for v in node.outputs if v.use_count):
+        # a Concat has memory as soon as one of its parts is computed, and its rule is yet to copy the others there
+        if isinstance(node.op, Concat) or not all(b.is_made(v) for v in node.outputs if v.use_count):
             RULES[key_of(node.op)](b, node)

@@ -2,8 +2,9 @@
 
     requantize(acc, scale, bias, lo, hi) = uint8(clamp(round_half_even(fma32(float32(acc), scale, bias)), lo, hi))
 
-`acc` is an int32 and exact; `float32(acc)` rounds half to even; `fma32` rounds once; all else is float32. Activations
-are uint8 codes: a signed code s is held as s + 128.
+`acc` is an int32 and exact; `float32(acc)` rounds half to even; `fma32` rounds once; all else is float32. What is
+rounded may be any float32, infinite too: it is clamped as a float, before it becomes an integer. Activations are uint8
+codes: a signed code s is held as s + 128.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@
     t   = fma32(float32(residual), residual_scale, t)       if there is a residual
     y   = uint8(clamp(round_half_even(t), lo, hi))          or t itself, float32, if `float_output`
 
+The weights keep acc within int32 whatever the data: 255 times the sum of a channel's positive codes, and of its
+negative ones, is at most 2^31 - 1.
+
 With a zero point z of x, scales s, weight codes w and the float bias b, `scale[m] = s_x s_w[m] / s_y` and
 `bias[m] = (b[m] - z_x s_x s_w[m] sum(w[m])) / s_y + z_y - residual_scale * z_residual`.
 """

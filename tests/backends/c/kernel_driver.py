@@ -1,7 +1,7 @@
 """Compiles the integer kernels of an instruction set into a library, and calls them from numpy.
 
-Kernels are called for one thread after the other; outputs lie between guard bytes, inputs end IRC_SLACK bytes before the
-end of their memory.
+Kernels are called for one thread after the other; outputs lie between guard bytes, inputs end IRC_SLACK bytes before
+the end of their memory.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ SOURCE = r"""
 #include "pack_b.h"
 #include "winograd.h"
 
-void run_conv(const irc_conv *p, const uint8_t *x, const int8_t *w, const int32_t *init, const int32_t *rows, const float *scale,
-              const float *bias, const uint8_t *residual, void *y, void *scratch, int threads)
+void run_conv(const irc_conv *p, const uint8_t *x, const int8_t *w, const int32_t *init, const int32_t *rows,
+              const float *scale, const float *bias, const uint8_t *residual, void *y, void *scratch, int threads)
 {
     for (int t = 0; t < threads; t++) {
         if (scratch)
@@ -156,7 +156,7 @@ def scratch(library: ctypes.CDLL) -> Array:
 
 
 def guarded(elements: int, float_output: bool) -> tuple[Array, Array, Callable[[Array], None]]:
-    """Memory, the output inside it, and a check that all that is not an output (`written`, a mask of it) is untouched."""
+    """Memory, the output inside it, and a check that all bytes outside `written`, a mask of it, are untouched."""
     width = 4 if float_output else 1
     raw = np.full(elements * width + 2 * SLACK, GUARD, np.uint8)
     inside = raw[SLACK : SLACK + elements * width]

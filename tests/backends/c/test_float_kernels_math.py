@@ -22,6 +22,12 @@ EDGES = np.array(
 )  # fmt: skip
 
 
+# Where exp, log, erf, tanh and sigmoid err most of all floats from 2^-8 to 2^7, found by trying each.
+WORST = np.array(
+    [float.fromhex(x) for x in ("-0x1.df6002p+5", "0x1.697dc8p+0", "0x1.deb46ap+1", "0x1.b53588p+2", "-0x1.0a111ap+2")],
+    np.float32,
+)
+
 
 def _sigmoid(x: float) -> float:
     return 0.0 if x <= -700 else 1 / (1 + math.exp(-x))
@@ -37,11 +43,11 @@ def _mish(x: float) -> float:
 
 # name: float64 function, the largest error in ulp that the header states, and where it holds
 STATED: dict[str, tuple[Callable[[float], float], float, tuple[float, float]]] = {
-    "exp": (math.exp, 1.0, (-math.inf, math.inf)),
-    "exp_nonpositive": (math.exp, 1.0, (-87.336, 0.0)),
+    "exp": (math.exp, 1.02, (-math.inf, math.inf)),
+    "exp_nonpositive": (math.exp, 1.02, (-87.336, 0.0)),
     "log": (math.log, 1.0, (0.0, math.inf)),
     "erf": (math.erf, 6.0, (-math.inf, math.inf)),
-    "tanh": (math.tanh, 5.0, (-math.inf, math.inf)),
+    "tanh": (math.tanh, 5.1, (-math.inf, math.inf)),
     "sigmoid": (_sigmoid, 2.5, (-math.inf, math.inf)),
     "expm1": (math.expm1, 0.51, (-math.inf, math.inf)),
     "log1p": (math.log1p, 0.51, (-1.0, math.inf)),
@@ -75,7 +81,8 @@ def samples() -> Array:
     exponents = np.concatenate([np.arange(255).repeat(4), np.arange(112, 136).repeat(400)])
     mantissas = rng.integers(0, 1 << 23, exponents.size)
     signs = rng.integers(0, 2, exponents.size)
-    return ((signs << 31) | (exponents << 23) | mantissas).astype(np.uint32).view(np.float32)
+    drawn = ((signs << 31) | (exponents << 23) | mantissas).astype(np.uint32).view(np.float32)
+    return np.concatenate([drawn, WORST])
 
 
 def ulps(y: Array, exact: Array) -> Array:

@@ -22,6 +22,7 @@ GUARD = 7.0
 drawn = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 few = st.integers(1, 3)
 seeds = st.integers(0, 2**32 - 1)
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, for states that grow without bound
 
 
 @pytest.fixture(scope="module", params=VARIANTS)

@@ -1,4 +1,4 @@
-"""Convolutions, Gemms and Winograd convolutions give the bits of the contract on every instruction set, for any shape."""
+"""Convolutions, Gemms and Winograd convolutions give the bits of the contract on every ISA, for any shape."""
 
 from __future__ import annotations
 
@@ -43,28 +43,32 @@ class Case:
 
     def _data(self) -> None:
         rng, (kh, kw), n = self.rng, self.kernel, self.n * self.groups
-        reach = [(size - 1) * self.stride + (k - 1) * self.dilation + 1 for size, k in zip((self.rows, self.cols), (kh, kw))]
-        shape = (self.batch, *reach, self.channels * self.groups)
-        kinds = {"highest": lambda: np.full(shape, 255), "ends": lambda: rng.choice([0, 255], shape)}
-        self.x = driver.with_slack(kinds.get(self.codes, lambda: rng.integers(0, 256, shape))().astype(np.uint8))
+        step, gap = self.stride, self.dilation
+        height, width = ((m - 1) * step + (k - 1) * gap + 1 for m, k in ((self.rows, kh), (self.cols, kw)))
+        shape = (self.batch, height, width, self.channels * self.groups)
+        low = {"any": 0, "highest": 255, "ends": 0}[self.codes]
+        x = rng.choice([0, 255], shape) if self.codes == "ends" else rng.integers(low, 256, shape)
+        self.x = driver.with_slack(x.astype(np.uint8))
         size = (n, kh, kw, self.channels)
-        w = {
-            "tiny": lambda: rng.integers(-30, 31, size),
-            "half": lambda: rng.integers(-64, 65, size),
-            "bell": lambda: np.clip(np.rint(rng.normal(0, 36, size)), -127, 127),
-            "full": lambda: rng.integers(-128, 128, size),
-            "extreme": lambda: rng.choice([-128, -128, 127], size),
-        }
-        self.w = w[self.weights]().astype(np.int8)
+        most = {"tiny": 30, "half": 64, "bell": 127, "full": 127, "extreme": 127}[self.weights]
+        w = rng.integers(-most, most + 1, size).astype(np.float64)
+        if self.weights == "bell":
+            w = np.clip(np.rint(rng.normal(0, 36, size)), -127, 127)
+        elif self.weights == "extreme":
+            w = rng.choice([-128.0, -128.0, 127.0], size)
+        self.w = w.astype(np.int8)
         scale = rng.uniform(-1, 1, n) * {"usual": 3e-3, "huge": 1e30, "ends": 1.0}[self.scales]
         self.scale = driver.with_slack(scale.astype(np.float32))
         self.bias = driver.with_slack(rng.uniform(-300, 300, n).astype(np.float32))
         self.residual_scale = float(np.float32(rng.uniform(-2, 2)))
         outputs = (self.batch, self.rows, self.cols, n)
-        self.residual = driver.with_slack(rng.integers(0, 256, outputs).astype(np.uint8)) if self.with_residual else None
-        self.init = driver.with_slack(rng.integers(-(10**6), 10**6, n).astype(np.int32)) if self.with_init else None
         positions = (self.groups, self.batch * self.rows * self.cols)
-        self.row = driver.with_slack(rng.integers(-(10**6), 10**6, positions).astype(np.int32)) if self.with_rows else None
+        residual = driver.with_slack(rng.integers(0, 256, outputs).astype(np.uint8))
+        init = driver.with_slack(rng.integers(-(10**6), 10**6, n).astype(np.int32))
+        row = driver.with_slack(rng.integers(-(10**6), 10**6, positions).astype(np.int32))
+        self.residual = residual if self.with_residual else None
+        self.init = init if self.with_init else None
+        self.row = row if self.with_rows else None
 
     def accumulators(self) -> Array:
         """int64 (batch, rows, cols, groups * n)."""
@@ -84,14 +88,13 @@ class Case:
         return acc
 
     def wanted(self) -> Array:
-        return driver.expected(
-            self.accumulators(), self.scale, self.bias, self.residual, self.residual_scale, self.lo, self.hi, self.float_output
-        )
+        sums, factors = self.accumulators(), (self.scale, self.bias, self.residual, self.residual_scale)
+        return driver.expected(sums, *factors, self.lo, self.hi, self.float_output)
 
     def struct(self) -> tuple[ctypes.Structure, Array, list[Array]]:
         """The parameters, the packed weights, and what must stay alive."""
         (kh, kw), d, step = self.kernel, self.dilation, self.channels * self.groups
-        line, (_, height, width, _) = step * self.x.shape[2], self.x.shape
+        line, height = step * self.x.shape[2], self.x.shape[1]
         joined = d == 1 and self.groups == 1
         offsets = [i * line * d + j * step * d for i in range(kh) for j in range(1 if joined else kw)]
         length = kw * self.channels if joined else self.channels
@@ -103,12 +106,12 @@ class Case:
         table, y_col = np.array(offsets, np.int32), self.n * self.groups + self.more
         r_col = self.n * self.groups
         made = driver.fields(
-            driver.Conv, batch=self.batch, rows=self.rows, cols=self.cols, n=self.n, groups=self.groups, runs=len(offsets),
-            run_length=length, run_offset=table.ctypes.data, x_batch=height * line, x_row=line * self.stride,
-            x_col=step * self.stride, x_group=self.channels, y_batch=self.rows * self.cols * y_col, y_row=self.cols * y_col,
-            y_col=y_col, y_group=self.n, r_batch=self.rows * self.cols * r_col, r_row=self.cols * r_col, r_col=r_col,
-            r_group=self.n, residual_scale=self.residual_scale, lo=self.lo, hi=self.hi, float_output=self.float_output,
-            flags=flags,
+            driver.Conv, batch=self.batch, rows=self.rows, cols=self.cols, n=self.n, groups=self.groups,
+            runs=len(offsets), run_length=length, run_offset=table.ctypes.data, x_batch=height * line,
+            x_row=line * self.stride, x_col=step * self.stride, x_group=self.channels,
+            y_batch=self.rows * self.cols * y_col, y_row=self.cols * y_col, y_col=y_col, y_group=self.n,
+            r_batch=self.rows * self.cols * r_col, r_row=self.cols * r_col, r_col=r_col, r_group=self.n,
+            residual_scale=self.residual_scale, lo=self.lo, hi=self.hi, float_output=self.float_output, flags=flags,
         )  # fmt: skip
         return made, driver.with_slack(packed), [table]
 

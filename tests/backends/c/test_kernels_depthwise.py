@@ -41,7 +41,8 @@ class Case:
         reach = [(size - 1) * s + (k - 1) * d + 1 for size, k, s, d in sizes]
         x = rng.integers(0, 256, (self.batch, *reach, n + self.more))
         self.x = driver.with_slack((np.full(x.shape, 255) if self.highest else x).astype(np.uint8))
-        w = rng.choice([-128, -128, 127], (*self.kernel, n)) if self.extreme else rng.integers(-128, 128, (*self.kernel, n))
+        size = (*self.kernel, n)
+        w = rng.choice([-128, -128, 127], size) if self.extreme else rng.integers(-128, 128, size)
         self.w = w.astype(np.int8)
         self.scale = driver.with_slack((rng.uniform(-1, 1, n) * (1e30 if self.huge else 2e-2)).astype(np.float32))
         self.bias = driver.with_slack(rng.uniform(-300, 300, n).astype(np.float32))

@@ -1,0 +1,135 @@
+"""A graph for one size of everything: symbols bound, shapes folded, compositions written out.
+
+One walk in topological order, so that a shape that becomes known makes types and shapes behind it known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from irc.backends.c.lowering.composed import compose
+from irc.errors import BackendError, ExecutionError, OptionError
+from irc.execution import evaluate_node
+from irc.graph import Graph, Node, Value
+from irc.ops.shape import Shape, Size
+from irc.passes.fold_constants import STORED_AS_CODES
+from irc.passes.simplify_rules.refine import refine
+from irc.types import Array, Dim, TensorType
+
+_LARGEST = 1 << 16  # elements of constants that the walk computes with: shapes, places, masks; the rest is a pass's
+_SYMBOL = re.compile(r"[A-Za-z_][\w.]*")
+_PRODUCT = re.compile(r"(?:\d+|[A-Za-z_]\w*)(?:\*(?:\d+|[A-Za-z_]\w*))*")
+
+
+def symbols(graph: Graph) -> list[str]:
+    """The symbols among the dimensions of the graph's inputs, in order; an unknown dimension has none."""
+    types = [value.tensor_type for value in graph.inputs]
+    dims = [d for type in types if type is not None for d in type.shape or ()]
+    return list(dict.fromkeys(name for d in dims if isinstance(d, str) for name in _SYMBOL.findall(d)))
+
+
+def specialize(graph: Graph, dims: Mapping[str, int]) -> dict[str, int]:
+    """Bind the symbols of the inputs, to 1 unless `dims` says more, and make every shape that follows from it known.
+
+    Returns
+    -------
+    Every symbol with what it is bound to.
+
+    Raises
+    ------
+    OptionError : `dims` has a symbol that the graph does not, or a size below 1.
+    BackendError : not even the rank of an input is known.
+    """
+    bound = _bound(graph, dims)
+    for value in graph.inputs:
+        type = value.tensor_type
+        if type is None or type.shape is None:
+            raise BackendError(
+                f"input '{value.name}' is of unknown rank; the C backend needs its shape: give the model typed inputs"
+            )
+        value.type = TensorType(type.dtype, tuple(1 if (n := _size(d, bound)) is None else n for d in type.shape))
+    _walk(graph, bound)
+    return bound
+
+
+def _bound(graph: Graph, dims: Mapping[str, int]) -> dict[str, int]:
+    known = symbols(graph)
+    for name, size in dims.items():
+        if name not in known:
+            have = f"it has {', '.join(known)}" if known else "all its dimensions are numbers"
+            raise OptionError(f"the model's inputs have no dimension '{name}'; {have}")
+        if size < 1:
+            raise OptionError(f"dimension '{name}' cannot be {size}; it must be 1 or more")
+    return {name: dims.get(name, 1) for name in known}
+
+
+def _size(dim: Dim, bound: Mapping[str, int]) -> int | None:
+    """A dimension as a number: products of bound symbols and numbers; None for anything else."""
+    if isinstance(dim, int) or dim is None:
+        return dim
+    text = dim.replace(" ", "")
+    if text in bound:
+        return bound[text]
+    factors = text.split("*")
+    if not _PRODUCT.fullmatch(text) or any(not f.isdigit() and f not in bound for f in factors):
+        return None
+    return int(np.prod([int(f) if f.isdigit() else bound[f] for f in factors]))
+
+
+def _walk(graph: Graph, bound: Mapping[str, int]) -> None:
+    for node in graph:
+        for value in node.outputs:
+            _substitute(value, bound)
+        refine(node)
+        for body in node.bodies.values():
+            _walk(body, bound)
+        _take_branches(node)
+        if not _fold(node):
+            compose(node)
+
+
+def _substitute(value: Value, bound: Mapping[str, int]) -> None:
+    """Numbers for what is bound in the value's type; what is not known is left to inference."""
+    type = value.tensor_type
+    if type is not None and type.shape is not None:
+        value.type = TensorType(type.dtype, tuple(_size(d, bound) if isinstance(d, str) else d for d in type.shape))
+
+
+def _take_branches(node: Node) -> None:
+    """An If gives what both of its branches give."""
+    if node.op.name != "If" or node.op.domain:
+        return
+    for value, *given in zip(node.outputs, *(body.outputs for body in node.bodies.values()), strict=True):
+        types = {each.type for each in given}
+        if len(types) == 1:
+            value.type = types.pop()
+
+
+def _fold(node: Node) -> bool:
+    """Compute a node of small constants, as shapes are, now."""
+    source = node.input(0)
+    type = source.tensor_type if source is not None else None
+    data: list[Array]
+    if isinstance(node.op, Shape | Size) and type is not None and type.is_static:
+        shape = type.static_shape
+        part = shape[node.op.start : node.op.end] if isinstance(node.op, Shape) else shape
+        data = [np.array(part if isinstance(node.op, Shape) else int(np.prod(part, dtype=np.int64)), np.int64)]
+    else:
+        if node.bodies or not node.op.deterministic or not node.inputs or node.op.name in STORED_AS_CODES:
+            return False
+        if not all(v is None or (v.data is not None and v.data.size <= _LARGEST) for v in node.inputs):
+            return False
+        if any(v.tensor_type is None or not v.tensor_type.elements() <= _LARGEST for v in node.outputs):
+            return False
+        try:
+            data = evaluate_node(node)
+        except ExecutionError:
+            return False
+    for value, array in zip(node.outputs, data, strict=True):
+        if value.use_count:
+            value.replace_uses(node.graph.add_constant(array, value.name))
+    node.graph.remove(node)
+    return True
