@@ -39,6 +39,11 @@ class IntegerFormat:
         return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
 
 
+def adds_in_32_bits(op: Op, weight: tuple[int, ...]) -> int:
+    """What a target does that never adds products in 16 bits."""
+    return 0
+
+
 @dataclass(frozen=True)
 class QuantPolicy:
     """What a target quantizes and how; `insert-fake-quant` follows it.
@@ -49,7 +54,8 @@ class QuantPolicy:
     concat_shares_scale : all inputs of a Concat must have the output's scale
     residual_skip_only : at an Add of two branches quantize only the branch that does not come from a contraction
     float_bias : the bias of a contraction stays float (TensorRT), instead of int32 through a DequantizeLinear
-    saturating_pairs : the runtime may add two products in 16 bits (x86 without VNNI); weights are scaled to fit
+    adds_in_16_bits : of an op and its weight's shape, how many products the target adds in 16 bits (x86 without VNNI):
+        0, 2 or 4; weights are scaled so that they fit
     gemm_output_float : a Gemm or MatMul may give float out, so that a graph's last layer is not requantized
     matmul_right_symmetric : the second of two data that a MatMul multiplies has codes -128 to 127 and zero point 0
     bias_add_fused : a constant that is added to a contraction, one number a channel, is its bias and stays float
@@ -62,7 +68,7 @@ class QuantPolicy:
     concat_shares_scale: bool = False
     residual_skip_only: bool = False
     float_bias: bool = False
-    saturating_pairs: bool = False
+    adds_in_16_bits: Callable[[Op, tuple[int, ...]], int] = adds_in_32_bits
     gemm_output_float: bool = True
     matmul_right_symmetric: bool = False
     bias_add_fused: bool = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from irc.analysis.integer_plan import MASK, is_mask
 from irc.analysis.ranges import METHODS, choose_range
-from irc.analysis.saturation import LARGEST_PAIRED, PAIR_LIMIT, largest_pairs
+from irc.analysis.saturation import LARGEST_ADDED, largest_sums, sum_limit
 from irc.errors import ModelError, OptionError
 from irc.execution.statistics import Histogram, Range, collect_histograms, collect_ranges
 from irc.graph import Graph, Node, Value
@@ -57,7 +57,7 @@ class Calibrate(Pass):
         constants = [n for n in open_ones if n.constant(0) is not None]
         self._activations([n for n in open_ones if n.constant(0) is None], graph, context)
         for node in constants:  # last, so that the ranges of activations are the float model's
-            _calibrate_constant(node, self.vnni or not context.target.policy.saturating_pairs, context)
+            _calibrate_constant(node, self.vnni, context)
         _floor_weight_scales(graph)
 
     def _activations(self, nodes: list[Node], graph: Graph, context: Context) -> None:
@@ -144,7 +144,7 @@ def _join_concats(graph: Graph, chosen: dict[Node, tuple[float, float]]) -> None
         chosen.update(dict.fromkeys(group, (low, high)))
 
 
-def _calibrate_constant(node: Node, pairs_fit: bool, context: Context) -> None:
+def _calibrate_constant(node: Node, vnni: bool, context: Context) -> None:
     data, op = node.constant(0), _op(node)
     assert data is not None
     is_weight = any(_reads_weight(u, node.output) for u in node.output.users)
@@ -162,12 +162,18 @@ def _calibrate_constant(node: Node, pairs_fit: bool, context: Context) -> None:
         return
     axes = tuple(a for a in range(data.ndim) if a != op.axis)
     largest = np.abs(data).max(axis=axes, initial=0)
-    if not pairs_fit and op.qmax <= LARGEST_PAIRED:
+    if not vnni and op.qmax <= LARGEST_ADDED:
         users = [user for user in node.output.users if _reads_weight(user, node.output)]
-        pairs = np.max([largest_pairs(user, data) for user in users], axis=0) * (op.qmax / PAIR_LIMIT)
-        largest = np.maximum(largest, pairs if op.axis is not None else pairs.max(initial=0))
+        needed = np.max([_needed(user, data, context) for user in users], axis=0) * op.qmax
+        largest = np.maximum(largest, needed if op.axis is not None else needed.max(initial=0))
     scales = np.asarray(np.maximum(largest / op.qmax, _SMALLEST_SCALE), np.float32)
     set_scale(node, scales, np.zeros(scales.shape, np.int32))
+
+
+def _needed(user: Node, data: Array, context: Context) -> Array:
+    """The scale of each output channel that keeps what the target adds in 16 bits from saturating."""
+    products = context.target.policy.adds_in_16_bits(user.op, data.shape)
+    return largest_sums(user, data, products) / sum_limit(products)
 
 
 def _reads_weight(user: Node, value: Value) -> bool:

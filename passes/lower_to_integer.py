@@ -108,4 +108,3 @@ def _clean(graph: Graph) -> None:
         for value in inner.constants:
             if not value.uses:
                 inner.remove_constant(value)
-

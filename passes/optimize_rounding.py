@@ -9,7 +9,7 @@ import torch
 
 from irc.analysis.contraction import has_rows, patches, rows_of_weight, weight_of_rows
 from irc.analysis.gptq import round_rows
-from irc.analysis.saturation import LARGEST_PAIRED, in_pairs
+from irc.analysis.saturation import LARGEST_ADDED, product_groups
 from irc.errors import OptionError
 from irc.execution.convert import to_torch
 from irc.graph import Graph, Node
@@ -100,11 +100,11 @@ class OptimizeRounding(Pass):
         assert scale is not None
         groups, rows, _ = site.rows.shape
         steps = to_torch(scale).reshape(-1, 1).expand(groups * rows, 1).reshape(groups, rows, 1)
-        pairs = context.target.policy.saturating_pairs and not self.vnni and op.qmax <= LARGEST_PAIRED
-        pairs = pairs and in_pairs(site.node, site.weight)
+        together = None if self.vnni or op.qmax > LARGEST_ADDED else _together(site, context)
+        moment = site.moment / site.count
         try:
             codes = round_rows(
-                site.rows, site.moment / site.count, steps, op.qmin, op.qmax, pairs=pairs, damping=self.damping
+                site.rows, moment, steps, op.qmin, op.qmax, damping=self.damping, together=together
             )
         except (ValueError, RuntimeError) as error:
             context.decline(site.node, f"its second moments cannot be used: {error}")
@@ -115,6 +115,12 @@ class OptimizeRounding(Pass):
         set_constant(site.fake, 0, made, "weight")
         if bias_refusal(site.node) is None:
             shift_bias(site.node, -lost.reshape(-1).numpy())
+
+
+def _together(site: _Site, context: Context) -> torch.Tensor | None:
+    """Which of the site's products the target adds in 16 bits; None if it does not."""
+    products = context.target.policy.adds_in_16_bits(site.node.op, site.weight.shape)
+    return torch.from_numpy(product_groups(site.node, site.weight.shape, products)) if products else None
 
 
 def _site(node: Node, context: Context) -> _Site | None:

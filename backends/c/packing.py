@@ -62,3 +62,23 @@ def _fits(groups: Array) -> bool:
     high = np.maximum(wide, 0).sum(axis=-1).max(initial=0) * 255
     low = np.minimum(wide, 0).sum(axis=-1).min(initial=0) * 255
     return bool(high <= INT16_MAX and low >= -INT16_MAX - 1)
+
+
+WINOGRAD_CHANNELS = 32  # from which on, in and out, Winograd's algorithm pays
+WINOGRAD_BOUND = 1 << 25  # of an accumulator's magnitude, past which a tile's sums leave int32
+
+
+def is_winograd_shape(weight: tuple[int, ...], group: int, steps: tuple[int, ...]) -> bool:
+    """Whether a convolution of that weight's shape is one for kernels/winograd.h; steps: its strides and dilations."""
+    if weight[2:] != (3, 3) or group != 1 or any(s != 1 for s in steps):
+        return False
+    return weight[1] % 4 == 0 and min(weight[:2]) >= WINOGRAD_CHANNELS
+
+
+def fits_winograd(weight: Array, group: int, steps: tuple[int, ...]) -> bool:
+    """Whether it computes the convolution with these codes exactly, too."""
+    if not is_winograd_shape(weight.shape, group, steps):
+        return False
+    wide = weight.reshape(len(weight), -1).astype(np.int64)
+    largest = np.maximum(np.maximum(wide, 0).sum(axis=1), -np.minimum(wide, 0).sum(axis=1)).max()
+    return int(largest) * 255 < WINOGRAD_BOUND

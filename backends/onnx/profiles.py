@@ -11,6 +11,7 @@ from functools import cache
 import onnx
 import onnxruntime as ort
 
+from irc.analysis.saturation import adds_pairs
 from irc.op import Op
 from irc.signature import OWN_DOMAIN
 from irc.target import IntegerFormat, QuantPolicy, Target
@@ -58,7 +59,7 @@ TARGETS = {
             "onnx",
             "onnx",
             "ONNX for onnxruntime on x86: uint8 activations, int8 weights",
-            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_ONNXRUNTIME, saturating_pairs=True),
+            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_ONNXRUNTIME, adds_in_16_bits=adds_pairs),
             has_schema,
         ),
         Target(
@@ -86,7 +87,7 @@ TARGETS = {
             "onnx:openvino",
             "onnx",
             "ONNX for OpenVINO: uint8 activations, int8 weights",
-            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_OPENVINO, saturating_pairs=True),
+            QuantPolicy(activation=_U8, weight=_S8, integer_ops=_OPENVINO, adds_in_16_bits=adds_pairs),
             has_schema,
         ),
         Target(

@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import torch
 
+from irc.analysis.saturation import SUM_LIMIT
+
 _BLOCK = 64  # columns updated one by one before the rest is updated at once
-_PAIR = 128  # what two neighbouring codes of one sign may sum to, see irc.analysis.saturation
 
 
 def round_rows(
-    rows: torch.Tensor, moment: torch.Tensor, scale: torch.Tensor, qmin: int, qmax: int, *, pairs: bool, damping: float
+    rows: torch.Tensor,
+    moment: torch.Tensor,
+    scale: torch.Tensor,
+    qmin: int,
+    qmax: int,
+    *,
+    damping: float,
+    together: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The integer codes of the rows.
 
@@ -25,8 +33,9 @@ def round_rows(
     moment : float, shape (G, K, K), the mean of x x^T over the patches of each group
     scale : float, shape (G, N, 1)
     qmin, qmax : smallest and largest code
-    pairs : keep neighbours 2k and 2k + 1 of one sign from summing to more than 128
     damping : added to the diagonal, as a share of its mean
+    together : int64, shape (K,), the group of each input; the codes of one sign in a group are kept from summing to more
+        than `irc.analysis.saturation.SUM_LIMIT`
 
     Returns
     -------
@@ -47,16 +56,15 @@ def round_rows(
     factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(moment)), upper=True)
     left = rows.double()[:, :, order]
     codes = torch.zeros_like(left)
-    place = {int(k): i for i, k in enumerate(order)}
+    sums = None if together is None else _Sums(rows.shape[:2], together[order])
     step = scale[:, :, 0].double()
     for start in range(0, inner, _BLOCK):
         stop = min(start + _BLOCK, inner)
         errors = torch.zeros(groups, rows.shape[1], stop - start, dtype=torch.double)
         for i in range(start, stop):
             code = torch.round(left[:, :, i] / step).clamp(qmin, qmax)
-            neighbour = place.get(int(order[i]) ^ 1, inner)
-            if pairs and neighbour < i:
-                code = _fit_beside(code, codes[:, :, neighbour])
+            if sums is not None:
+                code = sums.fit(i, code)
             codes[:, :, i] = code
             error = (left[:, :, i] - code * step) / factor[:, i, i, None]
             errors[:, :, i - start] = error
@@ -65,6 +73,19 @@ def round_rows(
     return codes[:, :, torch.argsort(order)]
 
 
-def _fit_beside(code: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """The code nearest to `code` that does not sum to more than `_PAIR` with its neighbour of the same sign."""
-    return torch.minimum(torch.maximum(code, -_PAIR - other.clamp_max(0)), _PAIR - other.clamp_min(0))
+class _Sums:
+    """What the codes of each group sum to so far, those of each sign apart."""
+
+    def __init__(self, shape: torch.Size, together: torch.Tensor) -> None:
+        self.group = together.tolist()
+        count = max(self.group, default=0) + 1
+        self.positive = torch.zeros(*shape, count, dtype=torch.double)
+        self.negative = torch.zeros(*shape, count, dtype=torch.double)
+
+    def fit(self, i: int, code: torch.Tensor) -> torch.Tensor:
+        """The nearest to the code of input i that its group has room for."""
+        positive, negative = self.positive[:, :, self.group[i]], self.negative[:, :, self.group[i]]
+        code = torch.minimum(torch.maximum(code, negative - SUM_LIMIT), SUM_LIMIT - positive)
+        positive += code.clamp_min(0)
+        negative -= code.clamp_max(0)
+        return code

@@ -42,6 +42,8 @@ def command(
 
 
 def _print_target(target: Target) -> None:
+    from irc.target import adds_in_32_bits
+
     policy = target.policy
     scales = "channel" if policy.per_channel else "tensor"
     concat = "one scale for all inputs and the output" if policy.concat_shares_scale else "a scale for each input"
@@ -53,7 +55,7 @@ def _print_target(target: Target) -> None:
             ("what it is", target.title),
             ("activations", _format_text(policy.activation, policy.activation.qmin)),
             ("weights", f"{_format_text(policy.weight, policy.weight.narrow_qmin)}, one scale per {scales}"),
-            *([("16-bit sums", "weights scaled so that two products fit")] if policy.saturating_pairs else []),
+            *([("16-bit sums", "weights scaled so that the products fit")] if policy.adds_in_16_bits is not adds_in_32_bits else []),
             ("bias", "float" if policy.float_bias else "int32"),
             ("Concat", concat),
             ("residual Add", residual),

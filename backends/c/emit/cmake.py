@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from irc.backends.c.toolchain import COMMON_FLAGS
+from irc.backends.c.toolchain import COMMON_FLAGS, GCC_FLAGS
 
 
 def cmake_source(name: str, objects: Mapping[str, tuple[str, ...]], *, binary: bool) -> str:
@@ -21,6 +21,9 @@ add_library(irc_{name} {" ".join(objects)})
 target_include_directories(irc_{name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
 set_target_properties(irc_{name} PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
 target_compile_options(irc_{name} PRIVATE {" ".join(COMMON_FLAGS)})
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(irc_{name} PRIVATE {" ".join(GCC_FLAGS)})
+endif()
 {special}
 set_source_files_properties({name}_constants.c PROPERTIES
     COMPILE_DEFINITIONS "IRC_CONSTANTS_FILE=\\"${{CMAKE_CURRENT_SOURCE_DIR}}/{name}_constants.bin\\""

@@ -101,41 +101,46 @@ typedef struct irc_tile {
         X(4) X(5) \
     }
 
-IRC_INLINE void irc_tile_floats(const irc_tile *t, const int V, irc_vf t0, irc_vf t1, int i)
+/* t of position i, channels 8 v .. 8 v + 7 */
+IRC_INLINE irc_vf irc_tile_scaled(const irc_tile *t, irc_v acc, int32_t i, const int v)
 {
-    if (i < t->rows) {
-        irc_store_floats(t->floats + t->y_at[i], t0, t->n);
-        if (V > 1)
-            irc_store_floats(t->floats + t->y_at[i] + 8, t1, t->n - 8);
-    }
+    const irc_vf s = irc_scaled(acc, _mm256_loadu_ps(t->scale + 8 * v), _mm256_loadu_ps(t->bias + 8 * v));
+    return t->residual ? irc_with_residual(s, t->residual + t->r_at[i] + 8 * v, &t->clamp) : s;
 }
 
-/* Requantizes and stores the positions a and b, 16 channels each. */
-IRC_INLINE void irc_tile_output(const irc_tile *t, const int V, irc_v a0, irc_v a1, irc_v b0, irc_v b1, int a, int b)
+/* Requantizes and stores the positions a and b as codes, all 8 V channels of them. */
+IRC_INLINE void irc_tile_codes(const irc_tile *t, const int V, irc_v a0, irc_v a1, irc_v b0, irc_v b1, int32_t a, int32_t b)
 {
-    const irc_vf s0 = _mm256_loadu_ps(t->scale), d0 = _mm256_loadu_ps(t->bias);
-    const irc_vf s1 = V > 1 ? _mm256_loadu_ps(t->scale + 8) : s0, d1 = V > 1 ? _mm256_loadu_ps(t->bias + 8) : d0;
-    irc_vf ta0 = irc_scaled(a0, s0, d0), ta1 = V > 1 ? irc_scaled(a1, s1, d1) : ta0;
-    irc_vf tb0 = irc_scaled(b0, s0, d0), tb1 = V > 1 ? irc_scaled(b1, s1, d1) : tb0;
-    if (t->residual) {
-        const uint8_t *p = t->residual + t->r_at[a], *q = t->residual + t->r_at[b];
-        ta0 = irc_with_residual(ta0, p, &t->clamp), tb0 = irc_with_residual(tb0, q, &t->clamp);
-        if (V > 1)
-            ta1 = irc_with_residual(ta1, p + 8, &t->clamp), tb1 = irc_with_residual(tb1, q + 8, &t->clamp);
+    irc_vf ta0 = irc_tile_scaled(t, a0, a, 0), ta1 = V > 1 ? irc_tile_scaled(t, a1, a, 1) : ta0;
+    irc_vf tb0 = irc_tile_scaled(t, b0, b, 0), tb1 = V > 1 ? irc_tile_scaled(t, b1, b, 1) : tb0;
+    __m128i ca, cb;
+    if (!t->clamp.fits) {
+        ta0 = _mm256_min_ps(ta0, t->clamp.hi), tb0 = _mm256_min_ps(tb0, t->clamp.hi);
+        ta1 = _mm256_min_ps(ta1, t->clamp.hi), tb1 = _mm256_min_ps(tb1, t->clamp.hi);
     }
-    if (t->floats) {
-        irc_tile_floats(t, V, ta0, ta1, a);
-        irc_tile_floats(t, V, tb0, tb1, b);
-    } else {
-        __m128i ca, cb;
-        if (!t->clamp.fits) {
-            ta0 = _mm256_min_ps(ta0, t->clamp.hi), tb0 = _mm256_min_ps(tb0, t->clamp.hi);
-            ta1 = _mm256_min_ps(ta1, t->clamp.hi), tb1 = _mm256_min_ps(tb1, t->clamp.hi);
+    irc_codes(_mm256_cvtps_epi32(ta0), _mm256_cvtps_epi32(ta1), _mm256_cvtps_epi32(tb0), _mm256_cvtps_epi32(tb1), &t->clamp, &ca, &cb);
+    irc_store_codes(t->codes + t->y_at[a], ca, 8 * V);
+    if (b < t->rows)
+        irc_store_codes(t->codes + t->y_at[b], cb, 8 * V);
+}
+
+/* `rows` positions from `first` on, as floats or as the codes of t->n channels: what irc_tile_codes does not do. Not inlined, so
+   that it takes no registers from the usual case. */
+static __attribute__((noinline, unused)) void irc_tile_others(const irc_tile *t, irc_v (*sums)[2], int32_t first, int32_t rows)
+{
+    for (int32_t r = 0; r < rows && first + r < t->rows; r++) {
+        const int32_t i = first + r;
+        const irc_vf t0 = irc_tile_scaled(t, sums[r][0], i, 0), t1 = t->n > 8 ? irc_tile_scaled(t, sums[r][1], i, 1) : t0;
+        if (t->floats) {
+            irc_store_floats(t->floats + t->y_at[i], t0, t->n);
+            if (t->n > 8)
+                irc_store_floats(t->floats + t->y_at[i] + 8, t1, t->n - 8);
+        } else {
+            const irc_v c0 = _mm256_cvtps_epi32(_mm256_min_ps(t0, t->clamp.hi)), c1 = _mm256_cvtps_epi32(_mm256_min_ps(t1, t->clamp.hi));
+            __m128i a, b;
+            irc_codes(c0, c1, c0, c1, &t->clamp, &a, &b);
+            irc_store_codes(t->codes + t->y_at[i], a, t->n);
         }
-        irc_codes(_mm256_cvtps_epi32(ta0), _mm256_cvtps_epi32(ta1), _mm256_cvtps_epi32(tb0), _mm256_cvtps_epi32(tb1), &t->clamp, &ca, &cb);
-        irc_store_codes(t->codes + t->y_at[a], ca, t->n);
-        if (b < t->rows)
-            irc_store_codes(t->codes + t->y_at[b], cb, t->n);
     }
 }
 
@@ -180,6 +185,7 @@ IRC_INLINE void irc_tile_output(const irc_tile *t, const int V, irc_v a0, irc_v 
     }
 
 #define IRC_DECLARE(r) irc_v c##r##0 = i0, c##r##1 = i1; const uint8_t *x##r = NULL;
+#define IRC_SUMS(r) sums[r][0] = c##r##0, sums[r][1] = c##r##1;
 #define IRC_START(r) x##r = t->x + t->x_at[first + r];
 #define IRC_ADD_ROW(r) \
     c##r##0 = _mm256_add_epi32(i0, _mm256_set1_epi32(t->row[first + r])), c##r##1 = _mm256_add_epi32(i1, _mm256_set1_epi32(t->row[first + r]));
@@ -231,11 +237,17 @@ IRC_INLINE void irc_tile_run(const irc_tile *t, const int R, const int V, const 
         for (const int8_t *end = w + (int64_t)wides * 64; w < end; w += 64, low += 8, high += 8)
             IRC_WIDE_STEP(w)
     }
-    irc_tile_output(t, V, c00, c01, R > 1 ? c10 : c00, R > 1 ? c11 : c01, first, R > 1 ? first + 1 : first);
-    if (R > 2)
-        irc_tile_output(t, V, c20, c21, c30, c31, first + 2, first + 3);
-    if (R > 4)
-        irc_tile_output(t, V, c40, c41, c50, c51, first + 4, first + 5);
+    if (!t->floats && t->n == 8 * V) {
+        irc_tile_codes(t, V, c00, c01, R > 1 ? c10 : c00, R > 1 ? c11 : c01, first, R > 1 ? first + 1 : first);
+        if (R > 2)
+            irc_tile_codes(t, V, c20, c21, c30, c31, first + 2, first + 3);
+        if (R > 4)
+            irc_tile_codes(t, V, c40, c41, c50, c51, first + 4, first + 5);
+    } else {
+        irc_v sums[6][2];
+        IRC_ROWS(IRC_SUMS)
+        irc_tile_others(t, sums, first, R);
+    }
 }
 
 /* From position first on, as many tiles as there are whole ones, at least one; the position behind them. */

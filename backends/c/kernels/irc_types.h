@@ -32,7 +32,8 @@
 #define IRC_CONV_SCRATCH (256 * 1024)
 #define IRC_WINOGRAD_SCRATCH (640 * 1024)
 
-/* What the weights of a layer promise, in irc_conv.flags. Let p(n, s, i) = weight of channel n at k = 4 s + i, where s counts
+/* What the weights of a layer promise, in irc_conv.flags. A kernel that profits from safe weights also looks for them itself, step
+   by step (conv_avx2_steps.h): a flag saves the looking and the other way's preparations. Let p(n, s, i) = weight of channel n at k = 4 s + i, where s counts
    the steps of all runs; "safe" means that 255 * (sum of the positive ones) <= 32767 and 255 * (sum of the negative ones) >= -32768. */
 enum {
     /* for all n, s and i = 0, 2: the two weights p(n, s, i), p(n, s, i + 1) are safe */

@@ -119,7 +119,7 @@ IRC_FN void irc_winograd_products(const irc_winograd *g, int32_t from, int32_t d
     }
 }
 
-/* The outputs of the block's tiles, channels of block b. t: scale, bias, n and clamp are set. */
+/* The outputs of the tiles, channels of block b. shared: its scale, bias, n and clamp are set. */
 IRC_FN void irc_winograd_outputs(const irc_winograd *g, const uint8_t *residual, void *y, int32_t b, const irc_tile *shared)
 {
     const irc_conv *p = g->p;
@@ -145,7 +145,12 @@ IRC_FN void irc_winograd_outputs(const irc_winograd *g, const uint8_t *residual,
                 r_at[0] = batch * p->r_batch + (row + r) * p->r_row + (col + c) * p->r_col;
                 y_at[1] = t->rows > 1 ? y_at[0] + p->y_col : y_at[0];
                 r_at[1] = t->rows > 1 ? r_at[0] + p->r_col : r_at[0];
-                irc_tile_output(t, 2, acc[0][4 * r + c], acc[1][4 * r + c], acc[0][4 * r + c + 1], acc[1][4 * r + c + 1], 0, 1);
+                if (t->codes && t->n == IRC_BLOCK) {
+                    irc_tile_codes(t, 2, acc[0][4 * r + c], acc[1][4 * r + c], acc[0][4 * r + c + 1], acc[1][4 * r + c + 1], 0, 1);
+                } else {
+                    irc_v sums[2][2] = {{acc[0][4 * r + c], acc[1][4 * r + c]}, {acc[0][4 * r + c + 1], acc[1][4 * r + c + 1]}};
+                    irc_tile_others(t, sums, 0, 2);
+                }
             }
     }
 }

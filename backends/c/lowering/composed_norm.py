@@ -12,6 +12,7 @@ from irc.graph import Node, Value
 from irc.ops.binary import Add, Div, Mul, Sub
 from irc.ops.logic import Equal, Where
 from irc.ops.norm import (
+    BatchNormalization,
     GroupNormalization,
     InstanceNormalization,
     LayerNormalization,
@@ -40,6 +41,20 @@ def _per_channel(new: Nodes, value: Value, rank: int) -> Value:
 def _affine(new: Nodes, y: Value, scale: Value, bias: Value | None) -> Value:
     y = new(Mul(), y, scale)
     return y if bias is None else new(Add(), y, bias)
+
+
+@composes(BatchNormalization)
+def batch_norm(new: Nodes, node: Node) -> list[Value] | None:
+    """Only where a parameter or statistic is computed: there is a rule for constant ones."""
+    op, shape = node.op, new.shape(0)
+    assert isinstance(op, BatchNormalization)
+    if shape is None or op.training_mode or all(node.constant(i) is not None for i in range(1, 5)):
+        return None
+    scale, bias, mean, var = (new.given(i) for i in range(1, 5))
+    gain = new(Div(), scale, new(Sqrt(), new(Add(), var, number(op.epsilon, var))))
+    shift = new(Sub(), bias, new(Mul(), mean, gain))
+    y = new(Mul(), new.given(0), _per_channel(new, gain, len(shape)))
+    return [new(Add(), y, _per_channel(new, shift, len(shape)))]
 
 
 @composes(InstanceNormalization)

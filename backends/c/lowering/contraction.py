@@ -10,7 +10,7 @@ import numpy as np
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.demands import window_pads
 from irc.backends.c.lowering.rules import lowers
-from irc.backends.c.packing import CODES_FIT, LANES, STEP, codes_fit, fit_flags, pack_dense, pack_depthwise
+from irc.backends.c.packing import CODES_FIT, LANES, STEP, codes_fit, fit_flags, fits_winograd, pack_dense, pack_depthwise
 from irc.backends.c.program import Argument, Call, Scratch, Struct, Table
 from irc.backends.c.views import Place, View, channels_last, constant
 from irc.graph import Node
@@ -147,7 +147,7 @@ def lower_conv(b: Builder, node: Node) -> None:
     weights = constant(packed, node.name)
     scale, bias = _vectors(b, node)
     flags = fit_flags(packed) | _codes_flag(w, scale, bias, residual, op.residual_scale)
-    wino = fits_winograd(w, op.group, strides, dilations)
+    wino = fits_winograd(w, op.group, (*strides, *dilations))
     for index, (image, home) in enumerate(_steps(x, y, strides)):
         rest = None if residual is None else images(residual)[index]
         steps = (1, *strides)[-2:] if rank == 3 else tuple(strides)[-2:]
@@ -167,19 +167,7 @@ def lower_conv(b: Builder, node: Node) -> None:
 
 # IRC_CONV_SCRATCH and IRC_WINOGRAD_SCRATCH of kernels/irc_types.h
 _CONV_SCRATCH, _WINOGRAD_SCRATCH = 256 * 1024, 640 * 1024
-_WINOGRAD_CHANNELS, _WINOGRAD_POSITIONS = 32, 16  # from which on it pays
-_WINOGRAD_BOUND = 1 << 25  # of an accumulator's magnitude, past which a tile's sums leave int32
-
-
-def fits_winograd(w: Array, group: int, strides: tuple[int, ...], dilations: tuple[int, ...]) -> bool:
-    """Whether Winograd's algorithm (kernels/winograd.h) computes the convolution exactly, and is worth it."""
-    if w.shape[2:] != (3, 3) or group != 1 or (*strides, *dilations) != (1, 1, 1, 1) or w.shape[1] % 4:
-        return False
-    if min(w.shape[:2]) < _WINOGRAD_CHANNELS:
-        return False
-    wide = w.reshape(len(w), -1).astype(np.int64)
-    largest = np.maximum(np.maximum(wide, 0).sum(axis=1), -np.minimum(wide, 0).sum(axis=1)).max()
-    return int(largest) * 255 < _WINOGRAD_BOUND
+_WINOGRAD_POSITIONS = 16  # from which on it pays
 
 
 def _with_scratch(*arguments: Argument) -> dict[str, Call]:

@@ -160,15 +160,35 @@ def _repeat(
     for later in range(axis + 1, whole.rank):
         band = band.sliced(later, widths[later][0], whole.shape[later] - sum(widths[later]))
     size = whole.shape[axis] - begin - end
-    for i in range(-begin, size + end):
-        if 0 <= i < size:
-            continue
-        source = {
-            "edge": min(max(i, 0), size - 1),
-            "wrap": i % size,
-            "reflect": (size - 1) - abs((i % max(2 * size - 2, 1)) - (size - 1)) if size > 1 else 0,
-        }[node.op.mode]
-        b.copy(band.sliced(axis, begin + source, 1), band.sliced(axis, begin + i, 1), node)
+    for first, last in ((-begin, 0), (size, size + end)):
+        sources = [_source(node.op.mode, i, size) for i in range(first, last)]
+        for start, count, step in _runs(sources):
+            source = band.sliced(axis, begin + sources[start], count, step)
+            b.copy(source, band.sliced(axis, begin + first + start, count), node)
+
+
+def _source(mode: str, i: int, size: int) -> int:
+    """Which cell of an axis of that size the cell i outside of it repeats."""
+    match mode:
+        case "edge":
+            return min(max(i, 0), size - 1)
+        case "wrap":
+            return i % size
+    return (size - 1) - abs(i % (2 * size - 2) - (size - 1)) if size > 1 else 0
+
+
+def _runs(places: list[int]) -> list[tuple[int, int, int]]:
+    """Runs of places that lie one step apart: index of the first, how many, the step."""
+    runs: list[tuple[int, int, int]] = []
+    start = 0
+    while start < len(places):
+        step = places[start + 1] - places[start] if start + 1 < len(places) else 0
+        end = start + 1
+        while end < len(places) and places[end] - places[end - 1] == step:
+            end += 1
+        runs.append((start, end - start, step))
+        start = end
+    return runs
 
 
 @lowers(Tile)

@@ -9,7 +9,7 @@ from irc.backends.c.lowering.elementwise import express, float_literal
 from irc.backends.c.lowering.expressions import Expr
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.program import Struct
-from irc.backends.c.views import View, channels_last, constant
+from irc.backends.c.views import View, channels_last
 from irc.errors import BackendError
 from irc.graph import Node
 from irc.ops.quantize import DequantizeLinear, QuantizeLinear
@@ -37,12 +37,22 @@ def aligned(b: Builder, node: Node, index: int, shape: tuple[int, ...]) -> View 
     if data is not None and data.size == 1:
         return Expr.literal(data.reshape(())[()], b.dtype(value))
     if op.block_size:
-        if data is None:
-            raise BackendError(f"{node!r}: the C backend needs the scales of blocks as constants")
-        repeated = np.repeat(data, op.block_size, op.axis)
-        return constant(np.ascontiguousarray(np.take(repeated, range(shape[op.axis]), op.axis)), node.name)
+        return _blocks(b, node, b.input(node, index), op.axis % len(shape), op.block_size).sliced(
+            op.axis % len(shape), 0, shape[op.axis]
+        )
     view = b.input(node, index)
     return view.reshaped([n if a == op.axis % len(shape) and view.elements > 1 else 1 for a, n in enumerate(shape)])
+
+
+def _blocks(b: Builder, node: Node, view: View, axis: int, size: int) -> View:
+    """Each element along an axis `size` times, by a copy."""
+    shape, strides = list(view.shape), list(view.strides)
+    shape.insert(axis + 1, size)
+    strides.insert(axis + 1, 0)
+    repeated = b.copied(View(view.buffer, tuple(shape), tuple(strides), view.offset), node)
+    made = repeated.reshaped([n * size if a == axis else n for a, n in enumerate(view.shape)])
+    assert made is not None
+    return made
 
 
 @lowers(QuantizeLinear)
