@@ -24,7 +24,7 @@ from irc.backends.c.targets import isas_of
 from irc.backends.c.toolchain import build_library, find_compiler, write_files
 from irc.backends.onnx.lowering import lower as lower_to_onnx
 from irc.backends.onnx.save import save_graph
-from irc.errors import DataError, OptionError
+from irc.errors import BackendError, DataError, GraphError, OptionError
 from irc.execution.samples import check_sample, input_signature
 from irc.graph import Graph
 from irc.report.report import Report
@@ -61,9 +61,12 @@ class CArtifact(Artifact):
         self.isa = isa
         self.name = identifier(name, "model")
         given = _stored_dims(graph) if dims is None else dims
-        self.lowered = legalize(graph, target, given)
         self.dims = {symbol: given.get(symbol, 1) for symbol in symbols(graph)}
-        self.program: Program = lower(self.lowered)
+        try:
+            self.lowered = legalize(graph, target, given)
+            self.program: Program = lower(self.lowered)
+        except (BackendError, GraphError) as error:
+            raise type(error)(f"{error}{self._explained()}") from None
         self.machine, self.isas = isas_of(target)
         _check_isa(isa, self.isas, target)
 

@@ -14,11 +14,15 @@ from irc.backends.c.lowering.composed import compose
 from irc.errors import BackendError, ExecutionError, OptionError
 from irc.execution import evaluate_node
 from irc.graph import Graph, Node, Value
+from irc.ops.conv import Conv
+from irc.ops.integer import ConvInteger
+from irc.ops.pool import AveragePool, LpPool, MaxPool
 from irc.ops.shape import Shape, Size
 from irc.passes.fold_constants import STORED_AS_CODES
 from irc.passes.simplify_rules.refine import refine
 from irc.types import Array, Dim, TensorType
 
+_WINDOWED = (Conv, ConvInteger, MaxPool, AveragePool, LpPool)
 _LARGEST = 1 << 16  # elements of constants that the walk computes with: shapes, places, masks; the rest is a pass's
 _SYMBOL = re.compile(r"[A-Za-z_][\w.]*")
 _PRODUCT = re.compile(r"(?:\d+|[A-Za-z_]\w*)(?:\*(?:\d+|[A-Za-z_]\w*))*")
@@ -83,7 +87,10 @@ def _walk(graph: Graph, bound: Mapping[str, int]) -> None:
     for node in graph:
         for value in node.outputs:
             _substitute(value, bound)
+        if _inline(node):
+            continue  # what was in the branch stands behind the node
         refine(node)
+        _check_windows(node)
         for body in node.bodies.values():
             _walk(body, bound)
         _take_branches(node)
@@ -96,6 +103,26 @@ def _substitute(value: Value, bound: Mapping[str, int]) -> None:
     type = value.tensor_type
     if type is not None and type.shape is not None:
         value.type = TensorType(type.dtype, tuple(_size(d, bound) if isinstance(d, str) else d for d in type.shape))
+
+
+def _check_windows(node: Node) -> None:
+    """Refuse a convolution or pool whose window is larger than its padded input, and which so gives nothing."""
+    source = node.input(0)
+    types = [v.tensor_type if v is not None else None for v in (source, node.outputs[0])] if node.outputs else []
+    shapes = [t.static_shape for t in types if t is not None and t.is_static]
+    if isinstance(node.op, _WINDOWED) and len(shapes) == 2 and all(shapes[0]) and min(shapes[1]) < 1:
+        raise BackendError(f"{node!r}: its window is larger than its input of shape {list(shapes[0])}")
+
+
+def _inline(node: Node) -> bool:
+    """Put the branch that a constant condition chooses in the place of an If."""
+    condition = node.constant(0)
+    if node.op.name != "If" or node.op.domain or condition is None or condition.size != 1:
+        return False
+    body = node.bodies["then_branch" if condition.item() else "else_branch"]
+    node.graph.inline(body)
+    node.graph.replace(node, body.outputs)
+    return True
 
 
 def _take_branches(node: Node) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import irc
-from irc.analysis.saturation import PAIR_LIMIT, largest_pairs
+from irc.analysis.saturation import SUM_LIMIT, adds_pairs, largest_sums, product_groups, sum_limit
 from irc.graph import Graph
 from irc.op import Op
 from irc.ops.conv import Conv
@@ -94,7 +94,7 @@ def test_without_it_they_saturate_here(name: str, tmp_path: Path, in_onnxruntime
 
 
 @pytest.mark.parametrize("name", SITES)
-def test_largest_pairs_is_what_a_loop_over_the_products_finds(name: str) -> None:
+def test_largest_sums_of_two_is_what_a_loop_over_the_products_finds(name: str) -> None:
     node = SITES[name].node("node")
     rng = np.random.default_rng(2)
     weight: Any = rng.standard_normal(SITES[name].value("w").data.shape)  # type: ignore[union-attr]
@@ -110,7 +110,33 @@ def test_largest_pairs_is_what_a_loop_over_the_products_finds(name: str) -> None
         for k in range(0, len(row), 2):
             pair = row[k : k + 2]
             wanted[out] = max(wanted[out], pair[pair > 0].sum(), -pair[pair < 0].sum())
-    np.testing.assert_allclose(largest_pairs(node, weight), wanted)
+    np.testing.assert_allclose(largest_sums(node, weight, 2), wanted)
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_largest_sums_of_four_is_what_a_loop_over_the_rows_of_the_kernel_finds(name: str) -> None:
+    node = SITES[name].node("node")
+    rng = np.random.default_rng(3)
+    weight: Any = rng.standard_normal(SITES[name].value("w").data.shape)  # type: ignore[union-attr]
+    if isinstance(node.op, Conv):
+        joined = node.op.group == 1  # one row of the kernel lies in one piece, but not that of a group
+        taps = np.moveaxis(weight, 1, -1).reshape(len(weight), -1, weight.shape[-1], weight.shape[1])
+        pieces = taps.reshape(len(weight), taps.shape[1], -1) if joined else taps.reshape(len(weight), -1, taps.shape[3])
+    elif isinstance(node.op, Gemm) and node.op.transB:
+        pieces = weight[:, None]
+    else:
+        pieces = np.swapaxes(weight, -1, -2).reshape(-1, 1, weight.shape[-2])
+    wanted = np.zeros(len(pieces))
+    for out, rows in enumerate(pieces):
+        for row in rows:
+            for first in range(0, len(row), 8):
+                for lane in (0, 2):
+                    members = [first + lane + i for i in (0, 1, 4, 5) if first + lane + i < len(row)]
+                    four = row[members]
+                    wanted[out] = max(wanted[out], four[four > 0].sum(), -four[four < 0].sum())
+    outputs = weight.shape[node.op.quant.weight_axis]
+    np.testing.assert_allclose(largest_sums(node, weight, 4), wanted.reshape(-1, outputs).max(axis=0))
+    assert len(product_groups(node, weight.shape, 4)) == weight[0].size if isinstance(node.op, Conv) else True
 
 
 @pytest.mark.parametrize("name", DEPTHWISE)
@@ -118,9 +144,10 @@ def test_true_depthwise_kernels_do_not_pair(name: str) -> None:
     graph = DEPTHWISE[name]
     data = graph.value("w").data
     assert data is not None
-    assert not largest_pairs(graph.node("node"), data).any()
+    assert adds_pairs(graph.node("node").op, data.shape) == 0
 
 
-def test_the_limit_leaves_room_for_rounding() -> None:
-    """Two codes of which each was rounded up by a half stay within what 16 bits hold."""
-    assert (PAIR_LIMIT + 1) * 255 <= 2**15 - 1
+@pytest.mark.parametrize("products", [2, 4])
+def test_the_limit_leaves_room_for_rounding(products: int) -> None:
+    """Codes of which each was rounded up by a half stay within what 16 bits hold."""
+    assert (sum_limit(products) + products / 2) * 255 <= SUM_LIMIT * 255 <= 2**15 - 1

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from irc.analysis.ranges import METHODS
+from irc.analysis.saturation import adds_pairs
 from irc.backends.onnx.artifact import OnnxArtifact
 from irc.backends.registry import find_target
 from irc.errors import DataError, ModelError, OptionError
@@ -21,7 +22,7 @@ from irc.passes.context import Context, plain_context
 from irc.passes.insert_fake_quant import InsertFakeQuant
 from irc.report.ledger import Ledger
 from irc.report.report import Report
-from irc.target import IntegerFormat, QuantPolicy, Target
+from irc.target import IntegerFormat, QuantPolicy, Target, adds_in_32_bits
 from irc.text import print_graph
 from irc.types import Array
 from irc.verify import verify
@@ -350,7 +351,7 @@ def test_weights_of_16_bits_are_not_widened_for_pairs(net: GraphMaker, typical: 
 
 @pytest.mark.parametrize("pairs", [True, False])
 def test_one_scale_for_a_whole_weight(pairs: bool, net: GraphMaker, typical: Any) -> None:
-    policy: QuantPolicy = replace(find_target("onnx").policy, per_channel=False, saturating_pairs=pairs)
+    policy: QuantPolicy = replace(find_target("onnx").policy, per_channel=False, adds_in_16_bits=adds_pairs if pairs else adds_in_32_bits)
     graph = net("residual")
     w = graph.value("w1").data
     assert w is not None

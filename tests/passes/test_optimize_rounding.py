@@ -31,7 +31,7 @@ def test_less_output_error_than_nearest(inner: int) -> None:
     random = np.random.default_rng(inner)
     rows, x = torch.from_numpy(random.standard_normal((1, 5, inner))), correlated(random, inner, 500)
     scale = rows.abs().amax(2, keepdim=True) / 7  # 4 bits, so that rounding matters
-    codes = round_rows(rows, x @ x.mT / 500, scale, -7, 7, pairs=False, damping=0.01)
+    codes = round_rows(rows, x @ x.mT / 500, scale, -7, 7, damping=0.01)
     nearest = torch.round(rows / scale).clamp(-7, 7)
 
     def error(chosen: torch.Tensor) -> float:
@@ -48,7 +48,7 @@ def test_less_output_error_than_nearest(inner: int) -> None:
 def test_uncorrelated_inputs_are_rounded_to_nearest() -> None:
     rows = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 10)))
     scale = rows.abs().amax(2, keepdim=True) / 127
-    codes = round_rows(rows, torch.eye(10).expand(2, 10, 10), scale, -127, 127, pairs=False, damping=0.01)
+    codes = round_rows(rows, torch.eye(10).expand(2, 10, 10), scale, -127, 127, damping=0.01)
     assert torch.equal(codes, torch.round(rows / scale))
 
 
@@ -57,8 +57,8 @@ def test_pairs_never_sum_to_more_than_128() -> None:
     rows = torch.from_numpy(np.abs(random.standard_normal((1, 4, 31))) + 1)  # all of one sign and large: pairs would
     x = correlated(random, 31, 300)
     scale = rows.abs().amax(2, keepdim=True) / 127
-    free = round_rows(rows, x @ x.mT, scale, -127, 127, pairs=False, damping=0.01)
-    kept = round_rows(rows, x @ x.mT, scale, -127, 127, pairs=True, damping=0.01)
+    free = round_rows(rows, x @ x.mT, scale, -127, 127, damping=0.01)
+    kept = round_rows(rows, x @ x.mT, scale, -127, 127, damping=0.01, together=torch.arange(31) // 2)
     assert (free[:, :, 0:30:2] + free[:, :, 1:31:2]).max() > 128
     assert (kept[:, :, 0:30:2] + kept[:, :, 1:31:2]).max() <= 128
 
@@ -66,7 +66,7 @@ def test_pairs_never_sum_to_more_than_128() -> None:
 def test_moments_that_are_not_finite_are_refused() -> None:
     moment = torch.full((1, 2, 2), np.nan)
     with pytest.raises(ValueError, match="not finite"):
-        round_rows(torch.ones(1, 1, 2), moment, torch.ones(1, 1, 1), -7, 7, pairs=False, damping=0.01)
+        round_rows(torch.ones(1, 1, 2), moment, torch.ones(1, 1, 1), -7, 7, damping=0.01)
 
 
 def net() -> Graph:

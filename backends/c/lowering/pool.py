@@ -5,11 +5,11 @@ from __future__ import annotations
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.contraction import conv_output, images
 from irc.backends.c.lowering.expressions import Axis, loops
+from irc.backends.c.lowering.gather import indexed
 from irc.backends.c.lowering.loop_pool import loop_average_pool, loop_max_pool, loop_quantized_average_pool
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.program import Struct
-from irc.backends.c.views import channels_last
-from irc.errors import BackendError
+from irc.backends.c.views import View, channels_last
 from irc.graph import Node
 from irc.ops.int8 import QAveragePool, QLookup
 from irc.ops.pool import AveragePool, MaxPool
@@ -90,10 +90,9 @@ def lower_lookup(b: Builder, node: Node) -> None:
     home = b.output(node.output, b.order(node.output, view.order))
     axes = loops(view.shape, [view, home])
     if not _are_rows(axes):
-        view = b.copied(view, node, home.order)
-        axes = loops(view.shape, [view, home])
-    if not _are_rows(axes):
-        raise BackendError(f"{node!r}: its elements lie in too many nested strides")
+        where = View(table.buffer, home.shape, (0,) * home.rank, table.offset)
+        indexed(b, node, where, [(view, table.elements, table.strides[0])], home)
+        return
     sizes = [1] * (3 - len(axes)) + [a.count for a in axes]
     steps = [(0, 0)] * (3 - len(axes)) + [(a.strides[0], a.strides[1]) for a in axes]
     struct = Struct.of("irc_lookup", {
