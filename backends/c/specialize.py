@@ -9,13 +9,16 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
+from onnx import numpy_helper
 
+from irc.backends.c.lowering.attributes import onnx_attributes
 from irc.backends.c.lowering.composed import compose
 from irc.errors import BackendError, ExecutionError, OptionError
 from irc.execution import evaluate_node
 from irc.graph import Graph, Node, Value
 from irc.ops.conv import Conv
 from irc.ops.integer import ConvInteger
+from irc.ops.onnx_op import OnnxOp
 from irc.ops.pool import AveragePool, LpPool, MaxPool
 from irc.ops.shape import Shape, Size
 from irc.passes.fold_constants import STORED_AS_CODES
@@ -135,6 +138,16 @@ def _take_branches(node: Node) -> None:
             value.type = types.pop()
 
 
+def _repeated(node: Node) -> Array | None:
+    """What a ConstantOfShape of known shape gives: one number seen everywhere, which takes no memory at any size."""
+    shape = node.constant(0)
+    if not isinstance(node.op, OnnxOp) or node.op.type != "ConstantOfShape" or node.op.domain or shape is None:
+        return None
+    value = onnx_attributes(node.op).get("value")
+    number = np.zeros((), np.float32) if value is None else numpy_helper.to_array(value).reshape(())
+    return np.broadcast_to(number, tuple(shape.tolist()))
+
+
 def _fold(node: Node) -> bool:
     """Compute a node of small constants, as shapes are, now."""
     source = node.input(0)
@@ -144,6 +157,8 @@ def _fold(node: Node) -> bool:
         shape = type.static_shape
         part = shape[node.op.start : node.op.end] if isinstance(node.op, Shape) else shape
         data = [np.array(part if isinstance(node.op, Shape) else int(np.prod(part, dtype=np.int64)), np.int64)]
+    elif (repeated := _repeated(node)) is not None:
+        data = [repeated]
     else:
         if node.bodies or not node.op.deterministic or not node.inputs or node.op.name in STORED_AS_CODES:
             return False

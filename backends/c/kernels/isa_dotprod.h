@@ -3,6 +3,7 @@
 #define IRC_ISA_H
 
 #include "conv_dot_arm.h"
+#include "depthwise_dot_arm.h"
 
 #define IRC_CONV_BLOCK
 #define IRC_CONV_STACK 8

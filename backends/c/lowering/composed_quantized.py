@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from irc.backends.c.lowering.attributes import onnx_attributes
 from irc.backends.c.lowering.composed import Nodes, composes, number
-from irc.backends.c.lowering.recurrent import onnx_attributes
 from irc.graph import Node, Value
 from irc.op import Op
 from irc.ops.activation import Gelu, LeakyRelu, Sigmoid

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, helper
 
+from irc.backends.c.lowering.attributes import onnx_attributes
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.expressions import Expr
 from irc.backends.c.lowering.rules import lowers
@@ -27,16 +27,6 @@ _ACTIVATIONS: dict[str, tuple[float | None, float | None]] = {
 _GATES = {"LSTM": 4, "GRU": 3}
 _STATES = {"LSTM": 2, "GRU": 1}  # outputs besides the sequence
 _SCRATCH = {"LSTM": 6, "GRU": 5}  # floats for each hidden unit
-
-
-def onnx_attributes(op: OnnxOp) -> dict[str, Any]:
-    """The attributes as Python values, strings decoded."""
-    made = {}
-    for name, data in op.serialized:
-        value = helper.get_attribute_value(AttributeProto.FromString(data))
-        values = [v.decode() if isinstance(v, bytes) else v for v in value] if isinstance(value, list) else value
-        made[name] = values.decode() if isinstance(values, bytes) else values
-    return made
 
 
 @lowers(("", "LSTM"), outputs=3)
