@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import irc.ops  # noqa: F401  # fills the registry of ops
 from irc.backends.artifact import Artifact
 from irc.backends.c.artifact import MODEL_FILE, CArtifact
+from irc.backends.c.lower import missing_early, refuse
 from irc.backends.onnx.artifact import OnnxArtifact
 from irc.backends.registry import find_target, target_of
 from irc.errors import ModelError, OptionError
@@ -84,6 +85,7 @@ def compile(
     isa: str = "",
     name: str = "model",
     dims: Mapping[str, int] | None = None,
+    tune: bool = False,
     seed: int = 0,
     check: str = "",
     reproducer: str | Path | None = None,
@@ -102,6 +104,7 @@ def compile(
     opset : of the ONNX file; the model's own (21 at least) if not given
     threads, isa : of calls of a C artifact: how many threads, and the instruction set if not the best one
     name : of a C artifact, in the names of its files and functions
+    tune : of a C artifact: choose among kernels by measuring them on this machine, which is remembered
     dims : of a C artifact: sizes of the inputs' symbolic dimensions, e.g. `{"N": 4}`; 1 for those not given
     seed : of everything random
     check : `numerics` holds every pass that is not lossy to its tolerance, by running the graph before and after
@@ -124,13 +127,15 @@ def compile(
         reproducer=None if reproducer is None else Path(reproducer),
     )
     graph = load(model, example_inputs, dynamic_shapes=dynamic_shapes)
+    if goal.kind == "c":
+        refuse(missing_early(graph, goal, dims))
     samples = None if calibration is None else Samples(calibration, graph)
     context = Context(goal, graph.copy(), calibration=samples, evaluate=evaluate, seed=seed, progress=progress)
     ledger = pipeline.run(graph, context)
     for node in goal.missing(graph) if goal.kind == "onnx" else ():
         ledger.rows[0].notes.append(f"{node!r} is not defined by ONNX or onnxruntime; it needs its own library to run")
     graph.info.metadata.update({"irc.target": goal.name, "irc.passes": format_pipeline(steps)})
-    return _artifact(graph, goal, ledger, opset=opset, threads=threads, isa=isa, name=name, dims=dims)
+    return _artifact(graph, goal, ledger, opset=opset, threads=threads, isa=isa, name=name, dims=dims, tune=tune)
 
 
 def open(path: str | Path) -> Artifact:
@@ -155,11 +160,12 @@ def _artifact(
     isa: str = "",
     name: str = "model",
     dims: Mapping[str, int] | None = None,
+    tune: bool = False,
 ) -> Artifact:
     if target.kind == "onnx":
         return OnnxArtifact(graph, target, Report(ledger), opset)
     if target.kind == "c":
-        return CArtifact(graph, target, Report(ledger), threads=threads, isa=isa, name=name, dims=dims)
+        return CArtifact(graph, target, Report(ledger), threads=threads, isa=isa, name=name, dims=dims, tuned=tune)
     raise OptionError(f"target '{target.name}' is of kind '{target.kind}', which no backend writes")
 
 

@@ -59,6 +59,7 @@ class QuantPolicy:
     gemm_output_float : a Gemm or MatMul may give float out, so that a graph's last layer is not requantized
     matmul_right_symmetric : the second of two data that a MatMul multiplies has codes -128 to 127 and zero point 0
     bias_add_fused : a constant that is added to a contraction, one number a channel, is its bias and stays float
+    quantize_embeddings : a table from which Gather takes rows is held as codes, with one scale a row
     """
 
     activation: IntegerFormat = IntegerFormat(signed=False, symmetric=False)
@@ -72,6 +73,7 @@ class QuantPolicy:
     gemm_output_float: bool = True
     matmul_right_symmetric: bool = False
     bias_add_fused: bool = False
+    quantize_embeddings: bool = False
 
     def runs_integer(self, op: Op) -> bool:
         """Whether the target runs the op as integer when its inputs are."""

@@ -5,6 +5,7 @@
     numerics, reproducer                holding a pass to what it declares; what a crash leaves behind
     edit, qdq, quantized_contractions   what several passes do alike
     simplify_rules, integer_rules       the rules of `simplify`, those of `lower-to-integer`
+    smooth_folding                      where `smooth-quant` puts its factors
     every other file                    the pass of that name
 """
 
@@ -22,6 +23,7 @@ from irc.passes.lower_to_integer import LowerToInteger
 from irc.passes.optimize_rounding import OptimizeRounding
 from irc.passes.quantize import Quantize
 from irc.passes.simplify import Simplify
+from irc.passes.smooth_quant import SmoothQuant
 
 __all__ = [
     "EXACT",
@@ -43,6 +45,7 @@ __all__ = [
     "Quantize",
     "Rewrite",
     "Simplify",
+    "SmoothQuant",
     "option",
     "within",
 ]

@@ -155,14 +155,14 @@ def _calibrate_constant(node: Node, vnni: bool, context: Context) -> None:
         context.decline(node, "it holds a mask's magnitudes, which must not get a scale")
         node.graph.replace(node, [_source(node)])
         return
-    if not is_weight:
+    if not is_weight and op.axis is None:  # else it is an embedding table, whose rows have scales like a weight's
         low, high = float(data.min(initial=0)), float(data.max(initial=0))
         scale, zero_point = scale_of_range(low, high, op, symmetric=is_symmetric(op, context.target.policy))
         set_scale(node, np.float32(scale), np.int32(zero_point))
         return
     axes = tuple(a for a in range(data.ndim) if a != op.axis)
     largest = np.abs(data).max(axis=axes, initial=0)
-    if not vnni and op.qmax <= LARGEST_ADDED:
+    if is_weight and not vnni and op.qmax <= LARGEST_ADDED:
         users = [user for user in node.output.users if _reads_weight(user, node.output)]
         needed = np.max([_needed(user, data, context) for user in users], axis=0) * op.qmax
         largest = np.maximum(largest, needed if op.axis is not None else needed.max(initial=0))
@@ -190,7 +190,9 @@ def _shares_with(node: Node) -> Node | None:
         return None
     before = made.input(0)
     maker = before.producer if before is not None else None
-    return maker if maker is not None and isinstance(maker.op, FakeQuant) else None
+    if maker is None or not isinstance(maker.op, FakeQuant) or maker.op.axis is not None:
+        return None  # what is taken out of an embedding table has not one scale
+    return maker
 
 
 def _follow(node: Node, leader: Node, removed: list[Node], context: Context) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from irc.analysis.integer_plan import (
     IntegerPlan,
     data_inputs,
+    embeddings,
     matches,
     plan_integer,
     producer,
@@ -32,7 +33,7 @@ class InsertFakeQuant(Pass):
     Each data input and each output of such a node gets one FakeQuant, behind the activation that the node absorbs; each
     weight gets one on its own. All readers of a contraction's result read it quantized, so that the runtime sees its
     output feed one QuantizeLinear and nothing else. A body quantizes for itself what it reads of the graphs around it,
-    since runtimes fuse within one graph. Until `calibrate` gives them scales the FakeQuants are identities: exact.
+    since runtimes fuse within one graph. Embedding tables get one too where the policy wants that. Until `calibrate` gives them scales the FakeQuants are identities: exact.
     """
 
     numerics = EXACT
@@ -54,6 +55,8 @@ class InsertFakeQuant(Pass):
             if not any(matches(node, pattern) for node in graph.walk()):
                 context.note(f"skip: no node or layer is called '{pattern}'")
         _Inserter(policy, plan).run()
+        for node in embeddings(graph, policy, self.skip):
+            _quantize_table(node, policy)
 
 
 class _Inserter:
@@ -172,6 +175,14 @@ class _Inserter:
         op = FakeQuant(axis=axis, qmin=format.narrow_qmin, qmax=format.qmax)
         made = node.graph.insert(op, [value], before=node, name=f"{value.name}.quantized", types=[value.type])
         return made.output
+
+
+def _quantize_table(node: Node, policy: QuantPolicy) -> None:
+    """Put a FakeQuant with a scale for each row between an embedding table and the Gather that reads it."""
+    table = _required(node, 0)
+    op = FakeQuant(axis=0, qmin=policy.weight.narrow_qmin, qmax=policy.weight.qmax)
+    made = node.graph.insert(op, [table], before=node, name=f"{table.name}.quantized", types=[table.type])
+    node.set_input(0, made.output)
 
 
 def right_operands(plan: IntegerPlan) -> frozenset[Value]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from irc.ops.linear import Gemm, MatMul
 from irc.passes.base import Pass, option, within
 from irc.passes.context import Context
 from irc.passes.edit import set_constant
-from irc.passes.smooth_folding import fold_into_maker
+from irc.passes.smooth_folding import folding
 from irc.target import QuantPolicy
 from irc.types import Array, DType
 
@@ -120,7 +121,15 @@ def _groups(graph: Graph, context: Context, skip: tuple[str, ...]) -> list[_Grou
             found.setdefault(source, []).append(node)
         else:
             context.decline(node, reason)
-    return [_group(source, layers) for source, layers in found.items()]
+    groups = []
+    for source, layers in found.items():
+        maker = _integer_maker(source, context.target.policy)
+        if maker is None or folding(source, layers) is not None:
+            groups.append(_group(source, layers))
+            continue
+        for node in layers:
+            context.decline(node, f"its input comes as integers from {maker!r}; a Mul would make them floats")
+    return groups
 
 
 def _refusal(node: Node, source: Value, policy: QuantPolicy, skip: tuple[str, ...]) -> str | None:
@@ -135,9 +144,6 @@ def _refusal(node: Node, source: Value, policy: QuantPolicy, skip: tuple[str, ..
         return "its input or its weight is not float32, or of unknown rank"
     if weight.ndim != 2 or type.rank < 2 or getattr(node.op, "transA", 0):
         return "its input channels are not the last axis of its input"
-    maker = _integer_maker(source, policy)
-    if maker is not None and fold_into_maker(source, [node], np.ones(type.shape[-1:] or ()), dry=True) is None:
-        return f"its input comes as integers from {maker!r}"
     return None
 
 
@@ -165,3 +171,98 @@ def _group(source: Value, layers: list[Node]) -> _Group:
     largest = torch.stack([r.abs().amax(0) for r in rows]).amax(0)
     stride = -(-sum(len(r) for r in rows) // _ROWS)
     return _Group(source, layers, torch.cat([r[::stride] for r in rows]), largest)
+
+
+# ---- statistics
+
+
+def _collect_ranges(groups: list[_Group], graph: Graph, context: Context) -> int:
+    """Note the ranges of the groups' inputs, fold by fold; how many samples there were."""
+    of, run, count = {group.source: group for group in groups}, Executable(graph), 0
+
+    def note(value: Value, x: torch.Tensor) -> None:
+        if x.numel():
+            ranges, found = of[value].ranges, ChannelRange.of(x)
+            ranges[count % _FOLDS] = ranges[count % _FOLDS] | found if count % _FOLDS in ranges else found
+
+    for sample in context.samples("smooth-quant"):
+        run.observe(sample, of.keys(), note)
+        count += 1
+    return count
+
+
+def _is_seen(group: _Group, context: Context) -> bool:
+    reason = "" if group.ranges else "no calibration sample reached it"
+    if group.ranges and not bool(torch.isfinite(group.seen.largest).all() and torch.isfinite(group.weights).all()):
+        reason = "its input or its weight holds NaN or infinite values"
+    for node in group.layers if reason else ():
+        context.decline(node, reason)
+    return not reason
+
+
+def _best_alpha(groups: list[_Group], graph: Graph, context: Context, count: int) -> float:
+    """The alpha of the least mean log of the layers' relative errors."""
+    logs = torch.zeros(len(ALPHAS), dtype=torch.double)
+    for batch in _batches(groups):
+        _collect_inputs(batch, graph, context, max(1, _INPUTS // count))
+        for group in context.progress(batch, "smooth-quant (alpha)", len(batch)):
+            folds = [(group.ranges[fold], torch.cat(inputs)) for fold, inputs in sorted(group.inputs.items())]
+            errors = relative_errors(folds, group.rows, group.weights, context.target.policy)
+            logs += errors.clamp_min(1e-12).log()  # a layer without any error has no say
+            group.inputs.clear()
+    return ALPHAS[int(logs.argmin())]
+
+
+def _batches(groups: list[_Group]) -> Iterator[list[_Group]]:
+    """The groups in order, as many at a time as their inputs fit the budget."""
+    batch: list[_Group] = []
+    for group in groups:
+        if batch and sum(len(g.weights) for g in [*batch, group]) * _INPUTS * 4 > _BUDGET:
+            yield batch
+            batch = []
+        batch.append(group)
+    if batch:
+        yield batch
+
+
+def _collect_inputs(groups: list[_Group], graph: Graph, context: Context, each: int) -> None:
+    """Keep `each` rows of the groups' inputs for a sample, evenly spread, until there are enough of them."""
+    of, run, number = {group.source: group for group in groups}, Executable(graph), 0
+
+    def note(value: Value, x: torch.Tensor) -> None:
+        rows = x.reshape(-1, x.shape[-1]) if x.numel() else x.new_zeros(0, 1)
+        if len(rows) and number < _INPUTS:
+            chosen = torch.linspace(0, len(rows) - 1, min(each, len(rows))).round().long()
+            of[value].inputs.setdefault(number % _FOLDS, []).append(rows[chosen])
+
+    for sample in context.samples("smooth-quant (inputs)"):
+        run.observe(sample, of.keys(), note)
+        number += 1
+
+
+# ---- the change
+
+
+def _smooth(group: _Group, factors: Array) -> None:
+    """Divide the input by the factors (float64, shape (K,)), and multiply the weights by them."""
+    edits, source = folding(group.source, group.layers), group.source
+    for edit in edits or ():
+        edit.apply(1 / factors)
+    if edits is None:
+        source = _divided(source, 1 / factors)
+    for node in group.layers:
+        node.set_input(0, source)
+        weight, turned = node.constant(1), getattr(node.op, "transB", 0)
+        assert weight is not None
+        scaled = np.asarray(weight, np.float64) * (factors if turned else factors[:, None])
+        set_constant(node, 1, scaled.astype(weight.dtype), node.name)
+        node.set_op(node.op)  # so that its origin tells
+
+
+def _divided(source: Value, inverse: Array) -> Value:
+    """The value times one number a channel, right behind what makes it."""
+    graph, first = source.graph, next(iter(source.graph))
+    constant = graph.add_constant(inverse.astype(np.float32), f"{source.name}.smoothing")
+    place: dict[str, Node] = {"before": first} if source.producer is None else {"after": source.producer}
+    made = graph.insert(Mul(), [source, constant], name=f"{source.name}.smoothed", types=[source.type], **place)
+    return made.output

@@ -15,13 +15,14 @@ from irc.atomic import atomic_folder
 from irc.backends.artifact import Artifact
 from irc.backends.c.emit.names import identifier
 from irc.backends.c.emit.sources import Sources
-from irc.backends.c.isa import Isa
+from irc.backends.c.isa import Isa, host_isas, host_machine
 from irc.backends.c.lower import legalize, lower
 from irc.backends.c.program import Program
 from irc.backends.c.runner import Runner
 from irc.backends.c.specialize import symbols
 from irc.backends.c.targets import isas_of
 from irc.backends.c.toolchain import build_library, find_compiler, write_files
+from irc.backends.c.tuning import tune
 from irc.backends.onnx.lowering import lower as lower_to_onnx
 from irc.backends.onnx.save import save_graph
 from irc.errors import BackendError, DataError, GraphError, OptionError
@@ -55,6 +56,7 @@ class CArtifact(Artifact):
         isa: str = "",
         name: str = "model",
         dims: Mapping[str, int] | None = None,
+        tuned: bool = False,
     ) -> None:
         super().__init__(graph, target, report)
         self.threads = threads
@@ -69,6 +71,19 @@ class CArtifact(Artifact):
             raise type(error)(f"{error}{self._explained()}") from None
         self.machine, self.isas = isas_of(target)
         _check_isa(isa, self.isas, target)
+        if tuned:
+            self.program = self._tuned()
+
+    def _tuned(self) -> Program:
+        """The program with the kernels that are fastest here, of the instruction set that calls use."""
+        here = [each.name for each in host_isas() if each in self.isas]
+        isa = self.isa or (here[-1] if here else "")
+        if isa not in here:
+            raise OptionError(
+                f"target '{self.target.name}' cannot be tuned here: this processor is {host_machine()} with "
+                f"{', '.join(each.name for each in host_isas())}; tune on the machine that it is for"
+            )
+        return tune(self.program, self.isas, self.machine, self.threads, isa)
 
     @cached_property
     def sources(self) -> Sources:

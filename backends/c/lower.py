@@ -42,6 +42,22 @@ def legalize(graph: Graph, target: Target, dims: Mapping[str, int] | None = None
     return made
 
 
+def missing_early(graph: Graph, target: Target, dims: Mapping[str, int] | None = None) -> list[Node]:
+    """What `lower` would refuse whatever quantization makes of the rest, found before passes spend minutes on the graph.
+
+    Raises
+    ------
+    OptionError, BackendError : see `specialize`.
+    """
+    made = graph.copy()
+    specialize(made, dims or {})
+    context = Context(target, graph)
+    for each in parse_pipeline(_CLEAN):
+        context.row = Row(each.pass_name())
+        each.run(made, context)
+    return [node for node in missing(made) if not target.takes(node.op)]
+
+
 def _give_nodes(graph: Graph) -> None:
     """Let a node that can be lowered stand for each output: of a graph without any they are inputs or constants."""
     for index, value in enumerate(graph.outputs):

@@ -5,13 +5,20 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from irc.backends.c.artifact import CArtifact
+from irc.backends.c.emit.sources import Sources
+from irc.backends.c.program import Program
 from irc.backends.c.runner import Runner
 from irc.backends.c.toolchain import build_library, find_compiler
 from irc.types import Array
+
+if TYPE_CHECKING:
+    from irc.backends.c.artifact import CArtifact
+
+_WARM = 3  # runs before those that count
 
 
 @dataclass(frozen=True)
@@ -36,28 +43,33 @@ class StepTime:
         return 2e-3 * self.macs / self.microseconds if self.microseconds else 0.0
 
 
+def step_microseconds(
+    sources: Sources, program: Program, inputs: Sequence[Array], *, threads: int, isa: str, runs: int
+) -> list[float]:
+    """The microseconds of each step, the middle of so many runs.
+
+    inputs : contiguous arrays, in order
+    """
+    library = build_library(sources.files, sources.objects, find_compiler(sources.machine), "-DIRC_PROFILE")
+    runner = Runner(library, sources.name, program.inputs, program.outputs, threads=threads, isa=isa)
+    spent = np.zeros((_WARM + runs, len(program.steps)), np.int64)
+    for taken in spent:
+        runner.profile_into(taken.ctypes.data_as(ctypes.c_void_p))
+        runner(inputs)
+    runner.close()
+    return [float(us) for us in np.median(spent[_WARM:], axis=0) / 1e3]
+
+
 def profile(artifact: CArtifact, inputs: Sequence[Array], *, runs: int = 50) -> list[StepTime]:
     """Time every step of the artifact's program, with its threads and instruction set.
 
     inputs : contiguous arrays, in order; runs : how often to run it; the middle of all is taken
     """
-    sources = artifact.sources
-    flag = "-DIRC_PROFILE"
-    library = build_library(sources.files, sources.objects, find_compiler(artifact.machine), flag)
-    program = artifact.program
-    runner = Runner(library, artifact.name, program.inputs, program.outputs, threads=artifact.threads, isa=artifact.isa)
-    steps = len(program.steps)
-    spent = np.zeros((runs, steps), np.int64)
-    for row in range(-3, runs):
-        taken = np.zeros(steps, np.int64)
-        runner.profile_into(taken.ctypes.data_as(ctypes.c_void_p))
-        runner(inputs)
-        if row >= 0:
-            spent[row] = taken
-    middle = np.median(spent, axis=0) / 1e3
+    program, isa = artifact.program, artifact.runner.isa
+    spent = step_microseconds(artifact.sources, program, inputs, threads=artifact.threads, isa=isa, runs=runs)
     made = []
-    for step, microseconds in zip(program.steps, middle.tolist(), strict=True):
-        function = step.for_isa(runner.isa).function
+    for step, microseconds in zip(program.steps, spent, strict=True):
+        function = step.for_isa(isa).function
         kernel = function if isinstance(function, str) else "elementwise"
         layer = step.node.origin.layer or step.node.name
         made.append(StepTime(layer, step.node.op.name, kernel, microseconds, step.macs))

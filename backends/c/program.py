@@ -83,6 +83,7 @@ class Step:
 
     node : where it came from, for profiles and comments
     special : the calls of the ISAs, by name, that do it another way
+    others : further calls of an ISA with the same result, among which tuning chooses
     reads, writes : buffers in the arena or the caller's
     in_place : a buffer that is read element by element just before the same element is written
     macs : multiply-accumulates, for profiles
@@ -95,11 +96,17 @@ class Step:
     writes: tuple[Buffer, ...] = ()
     in_place: Buffer | None = None
     special: dict[str, Call] = field(default_factory=dict)
+    others: dict[str, tuple[Call, ...]] = field(default_factory=dict)
     macs: int = 0
     flow: Flow = Flow.CALL
 
     def for_isa(self, isa: str) -> Call:
+        """What does the step on an instruction set."""
         return self.special.get(isa, self.call)
+
+    def candidates(self, isa: str) -> tuple[Call, ...]:
+        """All that could do it there, what `for_isa` says first."""
+        return (self.for_isa(isa), *self.others.get(isa, ()))
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,18 @@ import numpy as np
 from onnx import numpy_helper
 
 from irc.backends.c.lowering.attributes import onnx_attributes
-from irc.backends.c.lowering.composed import compose
+from irc.backends.c.lowering.composed import compose, static_shape
 from irc.errors import BackendError, ExecutionError, OptionError
 from irc.execution import evaluate_node
 from irc.graph import Graph, Node, Value
 from irc.ops.conv import Conv
-from irc.ops.integer import ConvInteger
 from irc.ops.onnx_op import OnnxOp
-from irc.ops.pool import AveragePool, LpPool, MaxPool
+from irc.ops.pool import AveragePool, MaxPool
 from irc.ops.shape import Shape, Size
 from irc.passes.fold_constants import STORED_AS_CODES
 from irc.passes.simplify_rules.refine import refine
 from irc.types import Array, Dim, TensorType
 
-_WINDOWED = (Conv, ConvInteger, MaxPool, AveragePool, LpPool)
 _LARGEST = 1 << 16  # elements of constants that the walk computes with: shapes, places, masks; the rest is a pass's
 _SYMBOL = re.compile(r"[A-Za-z_][\w.]*")
 _PRODUCT = re.compile(r"(?:\d+|[A-Za-z_]\w*)(?:\*(?:\d+|[A-Za-z_]\w*))*")
@@ -110,11 +108,16 @@ def _substitute(value: Value, bound: Mapping[str, int]) -> None:
 
 def _check_windows(node: Node) -> None:
     """Refuse a convolution or pool whose window is larger than its padded input, and which so gives nothing."""
-    source = node.input(0)
-    types = [v.tensor_type if v is not None else None for v in (source, node.outputs[0])] if node.outputs else []
-    shapes = [t.static_shape for t in types if t is not None and t.is_static]
-    if isinstance(node.op, _WINDOWED) and len(shapes) == 2 and all(shapes[0]) and min(shapes[1]) < 1:
-        raise BackendError(f"{node!r}: its window is larger than its input of shape {list(shapes[0])}")
+    op, known = node.op, [static_shape(v) for v in node.inputs[:2]]
+    x = known[0] if known else None
+    if x is None or not all(x) or not isinstance(op, Conv | MaxPool | AveragePool):
+        return
+    if isinstance(op, Conv):
+        axes = op.windows(x, known[1]) if known[1] is not None else []
+    else:
+        axes = op.windows(x)
+    if any(axis.size < 1 for axis in axes):
+        raise BackendError(f"{node!r}: its window is larger than its input of shape {list(x)}")
 
 
 def _inline(node: Node) -> bool:

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +27,12 @@ COMMON_FLAGS = ("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-mat
 GCC_FLAGS = ("-fvect-cost-model=dynamic", "-fno-thread-jumps", "-fno-tree-loop-distribute-patterns")
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 _CROSS = {"aarch64": ("aarch64-linux-gnu-gcc",), "x86-64": ("x86_64-linux-gnu-gcc",)}
+# zig names processors and their extensions in its own way
+_ZIG_FLAGS = {
+    "-march=armv8-a": "-mcpu=generic",
+    "-march=armv8.2-a+dotprod": "-mcpu=generic+v8_2a+dotprod",
+    "-march=armv8.2-a+dotprod+i8mm": "-mcpu=generic+v8_2a+dotprod+i8mm",
+}
 _ZIG_TARGETS = {"aarch64": "aarch64-linux-gnu", "x86-64": "x86_64-linux-gnu"}
 
 
@@ -41,6 +47,10 @@ class Compiler:
     def flags(self) -> tuple[str, ...]:
         """What every file is compiled with."""
         return COMMON_FLAGS + (GCC_FLAGS if "Free Software Foundation" in self.version else ())
+
+    def translated(self, flags: Sequence[str]) -> list[str]:
+        """Flags for gcc and clang in the compiler's own words."""
+        return [_ZIG_FLAGS.get(flag, flag) for flag in flags] if "ziglang" in self.command else list(flags)
 
 
 def find_compiler(machine: str) -> Compiler:
@@ -107,7 +117,7 @@ def build_library(
             built = list(pool.map(lambda p: _compile(folder, p, objects[p], keys[p], compiler, flags), objects))
         made = folder / "library.so"
         _run([*compiler.command, "-shared", *flags, "-o", str(made), *map(str, built), "-lm", "-lpthread"], folder)
-        os.replace(shutil.copy(made, library.with_suffix(f".{os.getpid()}")), library)
+        _place(made, library)
     return library
 
 
@@ -142,10 +152,17 @@ def _compile(
     cached = cache_folder() / f"{key}.o"
     if not cached.exists():
         made = folder / f"{key}.o"
-        command = [*compiler.command, *WARNINGS, *compiler.flags, "-fPIC", *own, *flags, "-c", path, "-o", str(made)]
+        command = [*compiler.command, *WARNINGS, *compiler.flags, "-fPIC", *compiler.translated(own), *flags, "-c", path, "-o", str(made)]
         _run(command, folder)
-        os.replace(shutil.copy(made, cached.with_suffix(f".{os.getpid()}")), cached)
+        _place(made, cached)
     return cached
+
+
+def _place(made: Path, cached: Path) -> None:
+    """Put a finished file into the cache, in one step."""
+    partial = cached.with_suffix(f".{os.getpid()}")
+    shutil.copy(made, partial)
+    partial.replace(cached)
 
 
 def _run(command: list[str], folder: Path) -> None:

@@ -13,13 +13,16 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from irc.graph import Graph, Node, Value
+import numpy as np
+
+from irc.graph import Graph, Node, Use, Value
 from irc.op import QuantKind
 from irc.ops.fake_quant import FakeQuant
 from irc.target import QuantPolicy
 from irc.types import Array, DType
 
 MASK = 1e9  # a magnitude that only a mask's "minus infinity" has; a scale for it would leave nothing to the rest
+_SMALLEST_TABLE = 1 << 14  # elements; below, a Gather more costs more than the bytes that codes save
 _OPAQUE = ("Loop", "Scan")  # run whole by onnxruntime, so that calibration cannot look into their bodies
 
 
@@ -47,6 +50,21 @@ def plan_integer(graph: Graph, policy: QuantPolicy, skip: Sequence[str] = ()) ->
             plan.declined[node] = reason
     _settle(plan)
     return plan
+
+
+def embeddings(graph: Graph, policy: QuantPolicy, skip: Sequence[str] = ()) -> list[Node]:
+    """The Gathers that take rows out of a constant table worth holding as codes, if the target does that."""
+    found = []
+    for node in graph.walk() if policy.quantize_embeddings else ():
+        table, indices = node.constant(0), node.input(1)
+        if node.op.name != "Gather" or node.op.domain or table is None or indices is None or indices.is_constant:
+            continue
+        by_rows = table.ndim == 2 and getattr(node.op, "axis", 0) in (0, -2)
+        if not by_rows or table.dtype != DType.F32.numpy or table.size < _SMALLEST_TABLE:
+            continue
+        if np.isfinite(table).all() and not is_mask(table) and _opaque_owner(node) is None:
+            found.append(node)
+    return [node for node in found if not any(matches(node, pattern) for pattern in skip)]
 
 
 def matches(node: Node, pattern: str) -> bool:
@@ -107,11 +125,32 @@ def _refusal(node: Node, policy: QuantPolicy, skip: Sequence[str]) -> str | None
             return f"input {index} ('{value.name}') holds a mask's magnitudes, which must not get a scale"
     if node.op.name == "Resize" and getattr(node.op, "mode", "") != "nearest":
         return "only nearest Resize moves elements without computing"
+    if _smooths(node):
+        return "it makes channels alike for the linear layer behind it, which rounding it would undo"
     if node.op.name == "Pad" and not _pads_zeros(node):
         return "what it pads with need not lie in the range of its input"
     if node.op.quant.kind is QuantKind.CONTRACTION:
         return _contraction_refusal(node)
     return None
+
+
+def _smooths(node: Node) -> bool:
+    """Whether it multiplies by a constant for each channel and only linear layers, which could do so, read the result.
+
+    `smooth-quant` and its like (AWQ, models that were smoothed elsewhere) leave such a Mul behind.
+    """
+    if node.op.name != "Mul" or not node.output.uses:
+        return False
+    vectors = [source_of(v).data for v in node.inputs if v is not None]
+    if not any(data is not None and data.size > 1 and data.shape[-1:] == (data.size,) for data in vectors):
+        return False
+    uses = [use for first in node.output.uses for use in _behind_fake_quant(first)]
+    return all(isinstance(u.user, Node) and u.user.op.name in ("Gemm", "MatMul") and u.index == 0 for u in uses)
+
+
+def _behind_fake_quant(use: Use) -> tuple[Use, ...]:
+    """The use itself, or those of what a FakeQuant there makes."""
+    return use.user.output.uses if isinstance(use.user, Node) and isinstance(use.user.op, FakeQuant) else (use,)
 
 
 def _pads_zeros(node: Node) -> bool:

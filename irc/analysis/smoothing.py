@@ -90,7 +90,7 @@ def _grid(low: float, high: float, format: IntegerFormat) -> tuple[float, int]:
 def relative_errors(
     folds: Sequence[tuple[ChannelRange, torch.Tensor]], rows: torch.Tensor, weights: torch.Tensor, policy: QuantPolicy
 ) -> torch.Tensor:
-    """What quantization takes from `W x`, as a share of its energy, for each of `ALPHAS`: float64, shape (len(ALPHAS),).
+    """What quantization takes from `W x`, as a share of its energy: float64, for each of `ALPHAS`.
 
     The factors and the range of each fold are those of the other folds. An alpha that makes all channels just as large
     as they happened to be in the calibration data is thereby charged with what it clips in other data.

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from irc.cli import compile as compile_
 from irc.cli import bench, diff, passes, run, show, targets
+from irc.cli import compile as compile_
 
 app = typer.Typer(
     name="irc",

@@ -71,11 +71,27 @@ def _format_text(format: IntegerFormat, smallest: int) -> str:
     return f"{sign}{format.bits}, {zero}, codes {smallest} to {format.qmax}"
 
 
+def _print_refused(target: Target, graph: Graph) -> None:
+    """The nodes that keep the model from being compiled at all."""
+    from irc.backends.c.lower import missing_early
+    from irc.errors import IrcError
+
+    try:
+        refused = Counter(node.op.title for node in missing_early(graph, target))
+    except IrcError as error:
+        print_text(f"{target.name}: cannot be compiled: {error}")
+        return
+    what = ", ".join(f"{count} {title}" for title, count in sorted(refused.items()))
+    print_text(f"{target.name}: " + (f"cannot be compiled, there is no kernel for {what}" if what else "compiles whole"))
+
+
 def _print_missing(target: Target, graph: Graph) -> None:
     """Which of the nodes that could be integer somewhere are not so on this target."""
     from irc.analysis.integer_plan import plan_integer
     from irc.op import QuantKind
 
+    if target.kind == "c":
+        _print_refused(target, graph)
     plan = plan_integer(graph, target.policy)
     integer: Counter[str] = Counter()
     refused: Counter[tuple[str, str]] = Counter()

@@ -237,6 +237,10 @@ def test_targets(irc: Irc) -> None:
         "onnx:tensorrt",
         "onnx:openvino",
         "onnx:qnn",
+        "c:portable",
+        "c:x86-64",
+        "c:aarch64",
+        "c:host",
     ]
     one = irc("targets", "onnx").out
     assert columns(one, "activations")[1] == "uint8, zero point free, codes 0 to 255"

@@ -6,11 +6,7 @@ import re
 from collections.abc import Iterable
 
 _KEYWORDS = frozenset(
-    """auto break case char const continue default do double else enum extern float for goto if inline int long register
-    restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
-    alignas alignof and asm bool catch class constexpr delete explicit export false friend mutable namespace new not
-    nullptr operator or private protected public static_assert template this throw true try typeid typename using
-    virtual wchar_t xor main context""".split()
+    ["auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "alignas", "alignof", "and", "asm", "bool", "catch", "class", "constexpr", "delete", "explicit", "export", "false", "friend", "mutable", "namespace", "new", "not", "nullptr", "operator", "or", "private", "protected", "public", "static_assert", "template", "this", "throw", "true", "try", "typeid", "typename", "using", "virtual", "wchar_t", "xor", "main", "context"]
 )
 _LONGEST = 48
 

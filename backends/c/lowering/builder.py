@@ -182,6 +182,7 @@ class Builder:
         writes: Sequence[View | None],
         in_place: View | None = None,
         special: dict[str, Call] | None = None,
+        others: dict[str, tuple[Call, ...]] | None = None,
         macs: int = 0,
     ) -> Step:
         """A step that calls a kernel."""
@@ -194,6 +195,7 @@ class Builder:
             if in_place is not None and writes[0] is not None and _same_place(in_place, writes[0])
             else None,
             special or {},
+            others or {},
             macs,
         )
         self.steps.append(step)

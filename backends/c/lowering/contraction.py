@@ -10,7 +10,16 @@ import numpy as np
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.demands import window_pads
 from irc.backends.c.lowering.rules import lowers
-from irc.backends.c.packing import CODES_FIT, LANES, STEP, codes_fit, fit_flags, fits_winograd, pack_dense, pack_depthwise
+from irc.backends.c.packing import (
+    CODES_FIT,
+    LANES,
+    STEP,
+    codes_fit,
+    fit_flags,
+    fits_winograd,
+    pack_dense,
+    pack_depthwise,
+)
 from irc.backends.c.program import Argument, Call, Scratch, Struct, Table
 from irc.backends.c.views import Place, View, channels_last, constant
 from irc.graph import Node
@@ -54,7 +63,7 @@ def window_view(b: Builder, node: Node, pads: tuple[tuple[int, int], ...], zero_
     fits = not any(a or e for a, e in pads) or (
         bordered and all(h[0] >= p[0] and h[1] >= p[1] for h, p in zip(widths or (), pads, strict=True))
     )
-    if view.strides[1] != 1 and view.shape[1] != 1 or view.buffer.place is not Place.ARENA or not fits:
+    if (view.strides[1] != 1 and view.shape[1] != 1) or view.buffer.place is not Place.ARENA or not fits:
         outer = [n + p[0] + p[1] for n, p in zip(view.shape, pads, strict=True)]
         whole = b.scratch(view.dtype, outer, channels_last(view.rank), view.buffer.name)
         if outer != list(view.shape):
@@ -155,24 +164,29 @@ def lower_conv(b: Builder, node: Node) -> None:
         struct = conv_struct(
             at, op, w.shape[0] // op.group, op.group, w.shape[1], taps, length, flags, rest is not None
         )
-        if home.shape[2] * home.shape[3] >= _WINOGRAD_POSITIONS and wino:
-            special = {"avx2": _winograd(struct, image, weights, scale, bias, rest, home)}
-        else:
-            special = _with_scratch(struct, image, weights, None, None, scale, bias, rest, home)
+        special = _with_scratch(struct, image, weights, None, None, scale, bias, rest, home)
+        others = {}
+        if wino:
+            direct, winograd = special["avx2"], _winograd(struct, image, weights, scale, bias, rest, home)
+            pays = home.shape[2] * home.shape[3] >= _WINOGRAD_POSITIONS
+            special["avx2"], others["avx2"] = (winograd, (direct,)) if pays else (direct, (winograd,))
         b.call(
             node, "irc_conv_u8", "conv.h", (struct, image, weights, None, None, scale, bias, rest, home),
-            reads=(x, residual), writes=(y,), in_place=residual, special=special, macs=home.elements * w[0].size,
+            reads=(x, residual), writes=(y,), in_place=residual, special=special, others=others,
+            macs=home.elements * w[0].size,
         )  # fmt: skip
 
 
 # IRC_CONV_SCRATCH and IRC_WINOGRAD_SCRATCH of kernels/irc_types.h
 _CONV_SCRATCH, _WINOGRAD_SCRATCH = 256 * 1024, 640 * 1024
+_SCRATCH_ISAS = ("avx2", "amx", "i8mm")  # those whose kernels put activations in order before they multiply
 _WINOGRAD_POSITIONS = 16  # from which on it pays
 
 
 def _with_scratch(*arguments: Argument) -> dict[str, Call]:
     """The calls of the instruction sets whose kernel wants memory to widen activations in."""
-    return {"avx2": Call("irc_conv_scratch_u8", (*arguments, Scratch(_CONV_SCRATCH)), "conv.h")}
+    call = Call("irc_conv_scratch_u8", (*arguments, Scratch(_CONV_SCRATCH)), "conv.h")
+    return dict.fromkeys(_SCRATCH_ISAS, call)
 
 
 def _winograd(*arguments: Argument) -> Call:

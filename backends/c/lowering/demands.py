@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from irc.graph import Graph, Node, Value
 from irc.ops.activation import PRelu
 from irc.ops.conv import Conv, ConvTranspose
+from irc.ops.index import Concat, Split
 from irc.ops.int8 import QAveragePool, QConv
 from irc.ops.norm import BatchNormalization, InstanceNormalization
 from irc.ops.pool import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from irc.ops.resize import Resize
-from irc.ops.index import Concat, Split
 from irc.ops.shape import Reshape, Squeeze, Transpose, Unsqueeze
 
 SPATIAL = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from irc.backends.c.lowering.accumulate import Sum, accumulate, spread
 from irc.backends.c.lowering.builder import Builder
-from irc.backends.c.lowering.contraction import window_view
+from irc.backends.c.lowering.expressions import Expr
 from irc.backends.c.lowering.float_contraction import convolve
+from irc.backends.c.lowering.loop_pool import padded
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.views import View
 from irc.errors import BackendError
@@ -42,21 +43,24 @@ def lower_matmul_integer(b: Builder, node: Node) -> None:
 
 @lowers(ConvInteger)
 def lower_conv_integer(b: Builder, node: Node) -> None:
-    """The convolution of codes less their constant zero points; padding holds x's."""
-    op, source, weight = node.op, node.input(0), node.input(1)
+    """The convolution of codes less their zero points, which are 16-bit numbers; so padding is zeros."""
+    op = node.op
     assert isinstance(op, ConvInteger)
-    assert source is not None
-    assert weight is not None
-    points = [node.constant(i) for i in (2, 3)]
-    if any(node.input(i) is not None and (p is None or p.size != 1) for i, p in enumerate(points, 2)):
-        raise BackendError(f"{node!r}: the C backend needs one constant zero point each for x and for w")
-    zero = [0 if p is None else int(p.reshape(())[()]) for p in points]
-    axes = windows(b.shape(source)[2:], b.shape(weight)[2:], op.strides, op.dilations, op.pads, op.auto_pad)
-    x = window_view(b, node, ((0, 0), (0, 0), *((a.begin, a.end) for a in axes)), zero[0])
+    x, w = _centred(b, node, 0, 2), _centred(b, node, 1, 3)
+    axes = windows(x.shape[2:], w.shape[2:], op.strides, op.dilations, op.pads, op.auto_pad)
     y = b.output(node.output)
     strides, dilations = tuple(a.stride for a in axes), tuple(a.dilation for a in axes)
-    what = Sum(DType.I32, step=f"acc + ((int32_t)v0 - {zero[0]}) * ((int32_t)v1 - {zero[1]})".replace("- -", "+ "))
-    convolve(b, node, x, b.input(node, 1), None, y, strides, dilations, op.group, what)
+    convolve(b, node, padded(b, node, x, axes, 0), w, None, y, strides, dilations, op.group, Sum(DType.I32))
+
+
+def _centred(b: Builder, node: Node, index: int, point: int) -> View:
+    """An input less its zero point, one number or one for each of the first axis; int16."""
+    view = b.input(node, index)
+    zero = Expr.literal(0, DType.I32) if node.input(point) is None else b.input(node, point)
+    if isinstance(zero, View):
+        one = zero.elements == 1
+        zero = View(zero.buffer, view.shape, (0 if one else zero.strides[0], *(0,) * (view.rank - 1)), zero.offset)
+    return b.materialize(Expr(DType.I16, view.shape, "(int16_t)({0} - {1})", (view, zero)), node)
 
 
 @lowers(Einsum)

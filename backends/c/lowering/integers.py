@@ -49,7 +49,7 @@ def lower_power(b: Builder, node: Node) -> None:
         express(b, node, simple[number], operands(b, node)[:1])
     elif dtype.is_float:
         lower_simple(b, node)
-    elif exponent is not None and exponent.dtype.kind == "f" or b.input(node, 1).dtype.is_float:
+    elif (exponent is not None and exponent.dtype.kind == "f") or b.input(node, 1).dtype.is_float:
         raise BackendError(f"{node!r}: the C backend has no power of {dtype} with a float exponent; cast the base")
     else:
         express(b, node, f"({c_type(dtype)})irc_power((int64_t){{0}}, (int64_t){{1}})", operands(b, node))

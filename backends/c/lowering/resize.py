@@ -92,7 +92,7 @@ def lower_resize(b: Builder, node: Node) -> None:
         return
     nearest = op.mode == "nearest"
     spatial = view.rank in (3, 4) and all(t.axis >= 2 for t in tables)
-    if spatial and (view.dtype is DType.F32 or nearest and view.dtype is DType.U8):
+    if spatial and (view.dtype is DType.F32 or (nearest and view.dtype is DType.U8)):
         _image(b, node, view, tables)
         return
     for table in tables:

@@ -33,8 +33,12 @@ TOLERANCE = {np.dtype(np.float32): 32 * 2.0**-24, np.dtype(np.float64): 32 * 2.0
 
 # The ops without a rule: the shapes of their outputs depend on the data, or (Det) they are too rare.
 UNCOVERED = {"Compress", "Det", "FakeQuant", "NonZero", "Range"}
-# The examples that are refused although the op is covered: element types that C has not, indices of MaxPool.
-REFUSED: set[str] = set()
+# The examples that are refused although the op is covered, in both ways of running them:
+REFUSED = {
+    "Cast_3", "Cast_8", "Cast_9", "Cast_10", "CastLike_1",  # to float16 and float8, which C has not
+    "DequantizeLinear_5", "QuantizeLinear_7", "QuantizeLinear_8", "RMSNormalization_2",  # the same
+    "MaxPool_1", "MaxPool_2", "MaxPool_3", "MaxPool_6", "MaxPool_8",  # the indices, which nothing but MaxUnpool reads
+}  # fmt: skip
 FAMILIES = 6  # libraries that the ops are spread over
 
 
@@ -156,4 +160,5 @@ def test_ops_without_a_rule_are_these() -> None:
 
 
 def test_refused_examples_are_these() -> None:
-    assert set().union(*(family(number).refused for number in range(FAMILIES))) == REFUSED
+    refused = set().union(*(family(number).refused for number in range(FAMILIES)))
+    assert refused == {f"{name}_{way}" for name in REFUSED for way in ("inputs", "weights")}
