@@ -19,7 +19,7 @@ from irc.backends.c.isa import Isa, host_isas, host_machine
 from irc.backends.c.lower import legalize, lower
 from irc.backends.c.program import Program
 from irc.backends.c.runner import Runner
-from irc.backends.c.specialize import symbols
+from irc.backends.c.specialize import explained, symbols
 from irc.backends.c.targets import isas_of
 from irc.backends.c.toolchain import build_library, find_compiler, write_files
 from irc.backends.c.tuning import tune
@@ -68,7 +68,7 @@ class CArtifact(Artifact):
             self.lowered = legalize(graph, target, given)
             self.program: Program = lower(self.lowered)
         except (BackendError, GraphError) as error:
-            raise type(error)(f"{error}{self._explained()}") from None
+            raise type(error)(explained(str(error), self.dims)) from None
         self.machine, self.isas = isas_of(target)
         _check_isa(isa, self.isas, target)
         if tuned:
@@ -107,17 +107,10 @@ class CArtifact(Artifact):
         try:
             sample = check_sample(item, self._signature)
         except DataError as error:
-            raise DataError(f"{error}{self._explained()}") from None
+            raise DataError(explained(str(error), self.dims)) from None
         arrays = [np.ascontiguousarray(sample[port.name]) for port in self.program.inputs]
         made = self.runner(arrays)
         return made[0] if len(made) == 1 else tuple(made)
-
-    def _explained(self) -> str:
-        """What is to be known of sizes that the model left open."""
-        if not self.dims:
-            return ""
-        sizes = ", ".join(f"{symbol} = {size}" for symbol, size in self.dims.items())
-        return f" (compiled for {sizes}; for another size compile it with dims={{{next(iter(self.dims))!r}: ...}})"
 
     @cached_property
     def _signature(self) -> Any:

@@ -56,8 +56,18 @@ def specialize(graph: Graph, dims: Mapping[str, int]) -> dict[str, int]:
                 f"input '{value.name}' is of unknown rank; the C backend needs its shape: give the model typed inputs"
             )
         value.type = TensorType(type.dtype, tuple(1 if (n := _size(d, bound)) is None else n for d in type.shape))
-    _walk(graph, bound)
+    try:
+        _walk(graph, bound)
+    except BackendError as error:
+        raise BackendError(explained(str(error), bound)) from None
     return bound
+
+
+def explained(text: str, bound: Mapping[str, int]) -> str:
+    """The text of an error with what sizes were bound to, as that may be what is wrong; said once."""
+    sizes = ", ".join(f"{symbol} = {size}" for symbol, size in bound.items())
+    said = f" (compiled for {sizes}; for another size compile it with dims={{{next(iter(bound), '')!r}: ...}})"
+    return text if not bound or text.endswith(said) else text + said
 
 
 def _bound(graph: Graph, dims: Mapping[str, int]) -> dict[str, int]:

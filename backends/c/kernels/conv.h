@@ -23,31 +23,37 @@ IRC_FN int32_t irc_conv_positions(const irc_conv *p, size_t scratch_bytes)
     return (int32_t)(fit < most ? fit : most);
 }
 
-/* Fills the offsets of positions from, from + 1, ... ; position = (batch * rows + row) * cols + col. */
-IRC_FN void irc_conv_offsets(const irc_conv *p, int64_t from, int32_t count, irc_positions *q)
+/* out[i] = at + i * step for i < count */
+IRC_FN void irc_conv_line(int64_t *out, int32_t count, int64_t at, int64_t step)
+{
+    for (int32_t i = 0; i < count; i++, at += step)
+        out[i] = at;
+}
+
+/* Fills the offsets of positions from, from + 1, ... ; position = (batch * rows + row) * cols + col. Those of the residual only
+   if there is one. */
+IRC_FN void irc_conv_offsets(const irc_conv *p, int64_t from, int32_t count, int with_residual, irc_positions *q)
 {
     int64_t line = from / p->cols, col = from % p->cols;
     int64_t batch = line / p->rows, row = line % p->rows;
     q->count = count;
     for (int32_t i = 0; i < count;) {
-        int64_t x = batch * p->x_batch + row * p->x_row, y = batch * p->y_batch + row * p->y_row;
-        int64_t r = batch * p->r_batch + row * p->r_row;
-        for (; i < count && col < p->cols; i++, col++) {
-            q->x[i] = x + col * p->x_col;
-            q->y[i] = y + col * p->y_col;
-            q->r[i] = r + col * p->r_col;
-        }
+        const int32_t here = p->cols - col < count - i ? (int32_t)(p->cols - col) : count - i;
+        irc_conv_line(q->x + i, here, batch * p->x_batch + row * p->x_row + col * p->x_col, p->x_col);
+        irc_conv_line(q->y + i, here, batch * p->y_batch + row * p->y_row + col * p->y_col, p->y_col);
+        if (with_residual)
+            irc_conv_line(q->r + i, here, batch * p->r_batch + row * p->r_row + col * p->r_col, p->r_col);
+        i += here;
         col = 0;
         if (++row == p->rows) {
             row = 0;
             batch++;
         }
     }
-    for (int32_t i = count; i < count + IRC_POSITIONS_MORE; i++) {
-        q->x[i] = q->x[count - 1];
-        q->y[i] = q->y[count - 1];
-        q->r[i] = q->r[count - 1];
-    }
+    irc_conv_line(q->x + count, IRC_POSITIONS_MORE, q->x[count - 1], 0);
+    irc_conv_line(q->y + count, IRC_POSITIONS_MORE, q->y[count - 1], 0);
+    if (with_residual)
+        irc_conv_line(q->r + count, IRC_POSITIONS_MORE, q->r[count - 1], 0);
 }
 
 /* Few positions and many channels: the threads share the channels, so that each reads its weights only. */
@@ -75,7 +81,7 @@ IRC_FN void irc_conv_with(const irc_conv *p, const uint8_t *x, const int8_t *w, 
     else
         irc_share(positions, thread, threads, &from, &to);
     for (int64_t m = from; m < to; m += most) {
-        irc_conv_offsets(p, m, (int32_t)(to - m < most ? to - m : most), &q);
+        irc_conv_offsets(p, m, (int32_t)(to - m < most ? to - m : most), residual != NULL, &q);
         for (int32_t g = 0; g < p->groups; g++) {
             const int64_t c = (int64_t)g * p->n + first * IRC_BLOCK;
             part.x = x + g * p->x_group;

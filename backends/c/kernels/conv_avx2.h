@@ -1,11 +1,12 @@
-/* irc_conv_block for AVX2: tiles of 6 positions x 16 channels, 12 accumulators.
+/* irc_conv_block for AVX2: where all weights are quad-safe the way of conv_avx2_quads.h, else tiles of 6 positions x 16
+   channels, 12 accumulators.
 
    Scratch memory: the lists of steps (conv_avx2_steps.h), then the activations of the block of positions, widened to int16:
    per step of 4 codes c0 .. c3 the dwords (c0, c2), (c1, c3), which meet the even and the odd weights. */
 #ifndef IRC_CONV_AVX2_H
 #define IRC_CONV_AVX2_H
 
-#include "conv_avx2_tile.h"
+#include "conv_avx2_quads.h"
 #include "conv_portable.h"
 
 #define IRC_CONV_BLOCK irc_conv_block
@@ -24,9 +25,12 @@ IRC_FN int64_t irc_conv_fit_avx2(const irc_conv *p, size_t scratch_bytes)
     return room <= 0 ? 0 : room / irc_wide_stride(p) / 6 * 6;
 }
 
+/* Does the flag say that all steps of each run are quads? Where their number is odd it says it of other twos. */
+IRC_FN int irc_conv_promises_quads(const irc_conv *p) { return (p->flags & IRC_QUADS_SAFE) && irc_ceil_div(p->run_length, 4) % 2 == 0; }
+
 IRC_FN int32_t irc_conv_most_avx2(const irc_conv *p, size_t scratch_bytes)
 {
-    const int64_t fit = irc_conv_fit_avx2(p, scratch_bytes);
+    const int64_t fit = irc_conv_promises_quads(p) ? IRC_POSITIONS : irc_conv_fit_avx2(p, scratch_bytes);
     return fit ? (int32_t)(fit < IRC_POSITIONS ? fit : IRC_POSITIONS) : IRC_POSITIONS;
 }
 
@@ -45,31 +49,54 @@ IRC_FN void irc_widen(const irc_conv *p, const uint8_t *x, uint8_t *wide)
     }
 }
 
-/* All positions of the block times the 16 channels of weight block b. */
-IRC_FN void irc_conv_column(const irc_conv *p, const irc_positions *q, const irc_conv_part *part, void *y, int32_t b,
-                            const irc_steps *steps, const uint8_t *wide)
+/* The tile that starts at channel c of the part. */
+IRC_FN irc_tile irc_conv_tile(const irc_conv *p, const irc_positions *q, const irc_conv_part *part, void *y, int64_t c)
 {
-    const int64_t channel = (int64_t)b * IRC_BLOCK;
     irc_tile t;
-    t.steps = steps;
+    t.steps = NULL;
+    t.wide = NULL;
     t.clamp = irc_clamp_of(p->residual_scale, p->lo, p->hi, p->flags & IRC_CODES_FIT);
-    t.w = part->w + b * (int64_t)irc_steps_of(p) * 64;
-    t.scale = part->scale + channel;
-    t.bias = part->bias + channel;
-    t.init = part->acc_init ? part->acc_init + channel : NULL;
-    t.n = part->n - channel < IRC_BLOCK ? (int32_t)(part->n - channel) : IRC_BLOCK;
+    t.w = part->w + c / IRC_BLOCK * (int64_t)irc_steps_of(p) * 64;
+    t.scale = part->scale + c;
+    t.bias = part->bias + c;
+    t.init = part->acc_init ? part->acc_init + c : NULL;
+    t.n = (int32_t)(part->n - c);
     t.stride = irc_wide_stride(p);
     t.x = part->x;
-    t.residual = part->residual ? part->residual + channel : NULL;
-    t.codes = p->float_output ? NULL : (uint8_t *)y + part->y + channel;
-    t.floats = p->float_output ? (float *)y + part->y + channel : NULL;
+    t.residual = part->residual ? part->residual + c : NULL;
+    t.codes = p->float_output ? NULL : (uint8_t *)y + part->y + c;
+    t.floats = p->float_output ? (float *)y + part->y + c : NULL;
     t.rows = q->count;
     t.x_at = q->x;
     t.y_at = q->y;
     t.r_at = q->r;
     t.row = part->acc_rows;
+    return t;
+}
+
+/* All positions of the block times the 16 channels of weight block b. */
+IRC_FN void irc_conv_column(const irc_conv *p, const irc_positions *q, const irc_conv_part *part, void *y, int32_t b,
+                            const irc_steps *steps, const uint8_t *wide)
+{
+    irc_tile t = irc_conv_tile(p, q, part, y, (int64_t)b * IRC_BLOCK);
+    t.steps = steps;
     t.wide = wide;
+    t.n = t.n < IRC_BLOCK ? t.n : IRC_BLOCK;
     irc_tile_avx2(&t);
+}
+
+/* Are all steps of the part quads? */
+IRC_FN int irc_conv_all_quads(const irc_conv *p, const irc_conv_part *part)
+{
+    const int64_t steps = irc_ceil_div(p->run_length, 4), runs = (int64_t)irc_ceil_div(part->n, IRC_BLOCK) * p->runs;
+    if (irc_conv_promises_quads(p))
+        return 1;
+    if (!(p->flags & IRC_PAIRS_SAFE) || steps % 2 == 0)
+        return 0;
+    for (int64_t r = 0; r < runs; r++)
+        if (!irc_are_quads(part->w + r * steps * 64, (int32_t)steps / 2))
+            return 0;
+    return 1;
 }
 
 /* Sorting is worth its time if some tiles make use of it, and if the window is so long that saved products count. */
@@ -86,6 +113,11 @@ IRC_FN void irc_conv_block(const irc_conv *p, const irc_positions *q, const irc_
     irc_step *list = (irc_step *)scratch;
     uint8_t *wide = (uint8_t *)(list + (int64_t)3 * count);
     irc_steps steps = {list, list + count, list + 2 * count, 0, 0, 0};
+    if (irc_conv_all_quads(p, part)) {
+        const irc_tile t = irc_conv_tile(p, q, part, y, 0);
+        irc_quads_avx2(p, &t);
+        return;
+    }
     if (!irc_conv_fit_avx2(p, scratch_bytes)) {
         irc_conv_block_portable(p, q, part, y);
         return;

@@ -55,6 +55,17 @@ IRC_INLINE int irc_safe_together(const irc_pair_sums *a, const irc_pair_sums *b)
     return irc_safe(&s);
 }
 
+/* Are steps 0, 1 and 2, 3 and so on quads? */
+IRC_FN int irc_are_quads(const int8_t *w, int32_t quads)
+{
+    for (int32_t i = 0; i < quads; i++) {
+        const irc_pair_sums a = irc_pair_sums_of(w + (int64_t)i * 128), b = irc_pair_sums_of(w + (int64_t)i * 128 + 64);
+        if (!irc_safe_together(&a, &b))
+            return 0;
+    }
+    return 1;
+}
+
 /* Sorts the steps of one block of weights; `sorted` 0: all are wide. */
 IRC_FN void irc_sort_steps(const irc_conv *p, const int8_t *w, int sorted, irc_steps *t)
 {

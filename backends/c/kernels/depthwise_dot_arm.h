@@ -1,12 +1,10 @@
 /* Depthwise convolution by dot products, for 16 channels at a time: sdot, or usdot where there is one (see conv_dot_arm.h).
-
-   Four input rows are interleaved: a cell holds, for one input column, [16 channels][4 rows]. One dot product then takes four
-   taps that lie above each other. A band is so many output rows that their windows lie in the same cells: with `down` input
-   rows from one output row to the next, output row b of a band has the weights moved down by b * down rows, zeros elsewhere. */
+   Cells and bands: depthwise_bands.h. */
 #ifndef IRC_DEPTHWISE_DOT_ARM_H
 #define IRC_DEPTHWISE_DOT_ARM_H
 
 #include "conv_dot_arm.h"
+#include "depthwise_bands.h"
 #include "depthwise_columns.h"
 #include "depthwise_portable.h"
 
@@ -24,14 +22,9 @@
 
 /* 16 channels of a strip. */
 typedef struct irc_strip {
-    int32_t groups, band;          /* groups of four input rows; output rows of a band */
-    int32_t down;                  /* taps from one output row of a band to the next */
-    int32_t step, tap;             /* cells from one output column, one tap to the next */
-    int64_t unit;                  /* bytes of x from one cell to the next */
-    int32_t cols;                  /* output columns at a time */
-    int32_t columns;               /* cells of a group */
-    int8_t w[IRC_STRIP_TAPS][64];  /* [output row of the band][group][kw] [16 channels][4 rows] */
-    uint8_t cell[IRC_STRIP_CELLS][64]; /* [group][column] */
+    irc_bands bands;
+    int8_t w[IRC_STRIP_TAPS][64];      /* [output row of the band][group][kw] [16 channels][4 rows] */
+    uint8_t cell[IRC_STRIP_CELLS][64]; /* [group][column] [16 channels][4 rows] */
 } irc_strip;
 
 /* The four rows r of 16 channels -> [16 channels][4 rows]. */
@@ -45,49 +38,19 @@ IRC_INLINE void irc_interleave(const uint8x16_t *r, uint8_t *to)
     vst1q_u8(to + 48, vzip2q_u8(high0, high1));
 }
 
-IRC_FN int64_t irc_common_divisor(int64_t a, int64_t b)
-{
-    while (b) {
-        const int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-/* The geometry; 0 if the cells or the weights would be too many. */
-IRC_FN int irc_strip_of(const irc_depthwise *p, irc_strip *s)
-{
-    s->groups = irc_ceil_div(p->kh, 4);
-    s->down = p->kh > 1 && p->tap_row > 0 && p->x_row % p->tap_row == 0 ? (int32_t)(p->x_row / p->tap_row) : 4 * s->groups;
-    s->band = s->down > 0 ? (4 * s->groups - p->kh) / s->down + 1 : 1;
-    s->unit = p->kw > 1 && p->tap_col > 0 ? irc_common_divisor(p->x_col, p->tap_col) : p->x_col;
-    if (s->unit <= 0 || s->groups * p->kw > IRC_STRIP_TAPS)
-        return 0;
-    if (s->band * s->groups * p->kw > IRC_STRIP_TAPS)
-        s->band = 1;
-    s->step = (int32_t)(p->x_col / s->unit);
-    s->tap = p->kw > 1 ? (int32_t)(p->tap_col / s->unit) : 0;
-    const int32_t room = IRC_STRIP_CELLS / s->groups - 1 - (p->kw - 1) * s->tap;
-    s->cols = room < 0 ? 0 : room / s->step + 1;
-    s->cols = s->cols < IRC_STRIP_COLS ? s->cols : IRC_STRIP_COLS;
-    s->columns = (s->cols - 1) * s->step + (p->kw - 1) * s->tap + 1;
-    return s->cols > 0;
-}
-
 /* The weights of channels c .. c + 15, and where their sums start (IRC_DOT_OPERAND takes 128 from each code). */
 IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, irc_strip *s, int32_t *start)
 {
     const int64_t stride = (p->channels + 15) / 16 * 16;
-    for (int32_t b = 0; b < s->band; b++)
-        for (int32_t g = 0; g < s->groups; g++)
+    for (int32_t b = 0; b < s->bands.band; b++)
+        for (int32_t g = 0; g < s->bands.groups; g++)
             for (int32_t j = 0; j < p->kw; j++) {
                 uint8x16_t rows[4];
                 for (int32_t r = 0; r < 4; r++) {
-                    const int32_t i = 4 * g + r - b * s->down;
+                    const int32_t i = 4 * g + r - b * s->bands.down;
                     rows[r] = i >= 0 && i < p->kh ? vreinterpretq_u8_s8(vld1q_s8(w + (i * p->kw + j) * stride)) : vdupq_n_u8(0);
                 }
-                irc_interleave(rows, (uint8_t *)s->w[(b * s->groups + g) * p->kw + j]);
+                irc_interleave(rows, (uint8_t *)s->w[(b * s->bands.groups + g) * p->kw + j]);
             }
     for (int32_t c = 0; c < 16; c++) {
         start[c] = 0;
@@ -101,15 +64,15 @@ IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, irc_strip
 /* The cells of `cols` output columns, from the window of the first one on; only `lines` input rows can be read. */
 IRC_FN void irc_strip_cells(const irc_depthwise *p, const uint8_t *x, int32_t cols, int32_t lines, irc_strip *s)
 {
-    const int32_t columns = (cols - 1) * s->step + (p->kw - 1) * s->tap + 1;
-    for (int32_t g = 0; g < s->groups; g++) {
+    const int32_t columns = (cols - 1) * s->bands.step + (p->kw - 1) * s->bands.tap + 1;
+    for (int32_t g = 0; g < s->bands.groups; g++) {
         const uint8_t *row[4];
         for (int32_t r = 0; r < 4; r++)
             row[r] = x + (4 * g + r < lines ? 4 * g + r : lines - 1) * p->tap_row;
         for (int32_t i = 0; i < columns; i++) {
             uint8x16_t v[4];
-            IRC_UNROLL for (int r = 0; r < 4; r++) v[r] = IRC_DOT_OPERAND(vld1q_u8(row[r] + i * s->unit));
-            irc_interleave(v, s->cell[g * s->columns + i]);
+            IRC_UNROLL for (int r = 0; r < 4; r++) v[r] = IRC_DOT_OPERAND(vld1q_u8(row[r] + i * s->bands.unit));
+            irc_interleave(v, s->cell[g * s->bands.columns + i]);
         }
     }
 }
@@ -118,16 +81,19 @@ IRC_FN void irc_strip_cells(const irc_depthwise *p, const uint8_t *x, int32_t co
 IRC_INLINE void irc_strip_tile(const irc_depthwise *p, const irc_strip *s, const irc_columns *t, const irc_clamp *clamp, int32_t b,
                                int32_t i, const int R)
 {
-    const int8_t *w = s->w[b * s->groups * p->kw];
+    const int8_t *w = s->w[b * s->bands.groups * p->kw];
     int32x4_t c[4][4];
     IRC_UNROLL for (int r = 0; r < R; r++) IRC_UNROLL for (int j = 0; j < 4; j++) c[r][j] = vld1q_s32(t->start + 4 * j);
-    for (int32_t g = 0; g < s->groups; g++) {
-        const uint8_t *cell = s->cell[g * s->columns + i * s->step];
-        for (int32_t k = 0; k < p->kw; k++, w += 64, cell += s->tap * 64) {
+    for (int32_t g = 0; g < s->bands.groups; g++) {
+        const uint8_t *cell = s->cell[g * s->bands.columns + i * s->bands.step];
+        for (int32_t k = 0; k < p->kw; k++, w += 64, cell += s->bands.tap * 64) {
             int8x16_t v[4];
             IRC_UNROLL for (int j = 0; j < 4; j++) v[j] = vld1q_s8(w + 16 * j);
-            IRC_UNROLL for (int r = 0; r < R; r++) IRC_UNROLL for (int j = 0; j < 4; j++)
-                IRC_DOT_CELL(c[r][j], vld1q_u8(cell + (r * s->step) * 64 + 16 * j), v[j]);
+            IRC_UNROLL for (int r = 0; r < R; r++) {
+                uint8x16_t a[4];
+                IRC_UNROLL for (int j = 0; j < 4; j++) a[j] = vld1q_u8(cell + (r * s->bands.step) * 64 + 16 * j);
+                IRC_UNROLL for (int j = 0; j < 4; j++) IRC_DOT_CELL(c[r][j], a[j], v[j]);
+            }
         }
     }
     irc_finish(t, clamp, i, R, c, R, 4);
@@ -148,7 +114,7 @@ IRC_FN void irc_depthwise_strip(const irc_depthwise *p, const uint8_t *x, const 
                                 const uint8_t *residual, void *y, int64_t batch, int32_t first, int32_t last, int32_t from, int32_t to)
 {
     irc_strip s;
-    if (!irc_strip_of(p, &s)) {
+    if (!irc_bands_of(p, IRC_STRIP_CELLS, IRC_STRIP_TAPS, IRC_STRIP_COLS, &s.bands)) {
         for (int32_t row = first; row < last; row++)
             irc_depthwise_line(p, x, w, scale, bias, residual, y, batch * p->rows + row, from, to);
         return;
@@ -158,12 +124,12 @@ IRC_FN void irc_depthwise_strip(const irc_depthwise *p, const uint8_t *x, const 
     irc_columns t;
     irc_columns_of_strip(&t, p, &q, scale + from, bias + from, to - from);
     irc_strip_weights(p, w + from, &s, t.start);
-    for (int32_t row = first; row < last; row += s.band) {
-        const int32_t rows = last - row < s.band ? last - row : s.band;
-        for (int32_t col = 0; col < p->cols; col += s.cols) {
-            const int32_t cols = p->cols - col < s.cols ? p->cols - col : s.cols;
+    for (int32_t row = first; row < last; row += s.bands.band) {
+        const int32_t rows = last - row < s.bands.band ? last - row : s.bands.band;
+        for (int32_t col = 0; col < p->cols; col += s.bands.cols) {
+            const int32_t cols = p->cols - col < s.bands.cols ? p->cols - col : s.bands.cols;
             irc_strip_cells(p, x + batch * p->x_batch + row * p->x_row + col * p->x_col + from, cols,
-                            (rows - 1) * s.down + p->kh, &s);
+                            (rows - 1) * s.bands.down + p->kh, &s);
             for (int32_t b = 0; b < rows; b++) {
                 irc_strip_outputs(&t, p, &q, residual, y, batch, row + b, col, cols, from);
                 irc_strip_row(p, &s, &t, &clamp, b, cols);

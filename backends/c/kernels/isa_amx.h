@@ -3,7 +3,8 @@
 #define IRC_ISA_H
 
 #include "conv_amx.h"
-#include "depthwise_avx2.h"
+#include "depthwise_vnni.h"
+#include "pack_b_avx2.h"
 
 #define IRC_CONV_BLOCK
 #define IRC_CONV_STACK (32 * 1024)

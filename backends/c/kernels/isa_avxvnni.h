@@ -4,6 +4,7 @@
 
 #include "conv_avxvnni.h"
 #include "depthwise_avx2.h"
+#include "pack_b_avx2.h"
 
 #define IRC_CONV_BLOCK
 #define IRC_CONV_STACK 8

@@ -5,6 +5,7 @@
 #include "conv_dot_arm.h"
 #include "conv_mmla_arm.h"
 #include "depthwise_dot_arm.h"
+#include "pack_b_arm.h"
 
 #define IRC_CONV_BLOCK
 #define IRC_CONV_STACK (32 * 1024)

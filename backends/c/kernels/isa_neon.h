@@ -3,6 +3,8 @@
 #define IRC_ISA_H
 
 #include "conv_neon.h"
+#include "depthwise_neon.h"
+#include "pack_b_arm.h"
 
 #define IRC_CONV_BLOCK
 #define IRC_CONV_STACK 8
