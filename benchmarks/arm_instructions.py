@@ -88,7 +88,9 @@ def build_plugin(folder: Path) -> Path:
     """The plugin, compiled into `folder`."""
     source, library = folder / "count.c", folder / "count.so"
     source.write_text(PLUGIN)
-    subprocess.run([shutil.which("cc") or "gcc", "-O2", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    subprocess.run(
+        [shutil.which("cc") or "gcc", "-O2", "-shared", "-fPIC", str(source), "-o", str(library)], check=True
+    )
     return library
 
 

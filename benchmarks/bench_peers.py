@@ -19,9 +19,7 @@ from bench_models import BenchModel, bench_model, cache_folder, content_key
 from measure import measured
 from peer_base import Peer, deployed_bytes
 
-PEERS: dict[str, Peer] = {
-    peer.name: peer for peer in (*peer_onnxruntime.PEERS, *peer_openvino.PEERS, *peer_irc.PEERS)
-}
+PEERS: dict[str, Peer] = {peer.name: peer for peer in (*peer_onnxruntime.PEERS, *peer_openvino.PEERS, *peer_irc.PEERS)}
 SUFFIXES = (".py", ".h", ".c")  # of what counts in a folder of sources
 
 

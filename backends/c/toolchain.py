@@ -152,7 +152,18 @@ def _compile(
     cached = cache_folder() / f"{key}.o"
     if not cached.exists():
         made = folder / f"{key}.o"
-        command = [*compiler.command, *WARNINGS, *compiler.flags, "-fPIC", *compiler.translated(own), *flags, "-c", path, "-o", str(made)]
+        command = [
+            *compiler.command,
+            *WARNINGS,
+            *compiler.flags,
+            "-fPIC",
+            *compiler.translated(own),
+            *flags,
+            "-c",
+            path,
+            "-o",
+            str(made),
+        ]
         _run(command, folder)
         _place(made, cached)
     return cached

@@ -53,9 +53,7 @@ def _chosen(step: Step, isa: str, choice: int) -> Step:
     return replace(step, special=step.special | {isa: call}, others={})
 
 
-def _measure(
-    program: Program, isas: Sequence[Isa], machine: str, threads: int, isa: str, count: int
-) -> list[int]:
+def _measure(program: Program, isas: Sequence[Isa], machine: str, threads: int, isa: str, count: int) -> list[int]:
     inputs = [_input(port.view.shape, port.view.dtype.numpy) for port in program.inputs]
     times = []
     for candidate in range(count):

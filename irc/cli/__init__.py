@@ -1,6 +1,6 @@
 """The command line, `irc`: one file a command, nothing heavy imported before a command needs it.
 
-    exit code   0 done   1 irc itself failed   2 refused, and nothing written   130 interrupted   141 nobody reads on
+exit code   0 done   1 irc itself failed   2 refused, and nothing written   130 interrupted   141 nobody reads on
 """
 
 from __future__ import annotations

@@ -26,7 +26,12 @@ _ONNXRUNTIME = ("onnx", "onnx:arm")  # the targets whose runtime is at hand, so 
 
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="What to write: a file, .onnx or .irc; for c targets a folder.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="What to write: a file, .onnx or .irc; for c targets a folder."
+        ),
+    ],
     passes: Annotated[
         str | None,
         typer.Option(help='As "fold-batch-norm, quantize{method=mse}", see irc passes; exact ones if not given.'),

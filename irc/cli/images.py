@@ -1,7 +1,7 @@
 """A folder of images as a stream of inputs.
 
-    preprocessing ::= key=value ("," key=value)*       size=224,crop=0.875,mean=127,std=128,layout=nchw
-    image --crop the middle--> --resize--> (pixel - mean) / std --layout--> array with a batch axis of 1
+preprocessing ::= key=value ("," key=value)*       size=224,crop=0.875,mean=127,std=128,layout=nchw
+image --crop the middle--> --resize--> (pixel - mean) / std --layout--> array with a batch axis of 1
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An .npz file as a stream of samples, one in memory at a time, and the writing of one from a stream.
 
-    file ::= for each input an array of shape (samples, *shape of the input), stored or compressed
+file ::= for each input an array of shape (samples, *shape of the input), stored or compressed
 """
 
 from __future__ import annotations

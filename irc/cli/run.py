@@ -29,7 +29,9 @@ def command(
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Write the outputs to this .npz file, stacked as in DATA."),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="What runs it: onnxruntime, irc (torch) or c (compiled).")] = "onnxruntime",
+    runtime: Annotated[
+        str, typer.Option(help="What runs it: onnxruntime, irc (torch) or c (compiled).")
+    ] = "onnxruntime",
     threads: Annotated[int, typer.Option(min=0, help="Threads of onnxruntime or c; 0 lets it choose.")] = 0,
     repeat: Annotated[int, typer.Option(min=1, help="Run each sample so many times, to time it.")] = 1,
     preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",

@@ -55,7 +55,11 @@ def _print_target(target: Target) -> None:
             ("what it is", target.title),
             ("activations", _format_text(policy.activation, policy.activation.qmin)),
             ("weights", f"{_format_text(policy.weight, policy.weight.narrow_qmin)}, one scale per {scales}"),
-            *([("16-bit sums", "weights scaled so that the products fit")] if policy.adds_in_16_bits is not adds_in_32_bits else []),
+            *(
+                [("16-bit sums", "weights scaled so that the products fit")]
+                if policy.adds_in_16_bits is not adds_in_32_bits
+                else []
+            ),
             ("bias", "float" if policy.float_bias else "int32"),
             ("Concat", concat),
             ("residual Add", residual),
@@ -82,7 +86,9 @@ def _print_refused(target: Target, graph: Graph) -> None:
         print_text(f"{target.name}: cannot be compiled: {error}")
         return
     what = ", ".join(f"{count} {title}" for title, count in sorted(refused.items()))
-    print_text(f"{target.name}: " + (f"cannot be compiled, there is no kernel for {what}" if what else "compiles whole"))
+    print_text(
+        f"{target.name}: " + (f"cannot be compiled, there is no kernel for {what}" if what else "compiles whole")
+    )
 
 
 def _print_missing(target: Target, graph: Graph) -> None:

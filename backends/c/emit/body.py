@@ -21,7 +21,11 @@ def body_source(name: str, program: Program, plan: MemoryPlan, constants: Consta
     lines = []
     for index, (step, call) in enumerate(zip(program.steps, calls, strict=True)):
         lines.append(f"    /* {index}: {step.node.op.name} {comment(step.node.name)} */")
-        lines += body.mark(step) if step.flow is not Flow.CALL else [f"    {body.call(call)};", f"    irc_step_done(c, thread, {index});"]
+        lines += (
+            body.mark(step)
+            if step.flow is not Flow.CALL
+            else [f"    {body.call(call)};", f"    irc_step_done(c, thread, {index});"]
+        )
     headers = dict.fromkeys(call.header for call in calls if call.header)
     return "\n".join(
         [

@@ -132,7 +132,9 @@ class Builder:
         shape, dtype = self.shape(value), self.dtype(value)
         axes = tuple(range(len(shape))) if order is None else tuple(order)
         view = self._slot(value, axes)
-        of_model = self.graph.parent is None and value.graph is self.graph  # what a body gives out is copied by its node
+        of_model = (
+            self.graph.parent is None and value.graph is self.graph
+        )  # what a body gives out is copied by its node
         if view is None and of_model and value.is_output and not value.users and axes == tuple(range(len(shape))):
             view = self._port(value, Place.OUTPUT, self.graph.outputs.index(value))
         if view is None:

@@ -1,6 +1,6 @@
 """Normalizations as means and squares; see `composed`.
 
-    y = (x - mean) / sqrt(mean((x - mean)^2) + epsilon) * scale + bias
+y = (x - mean) / sqrt(mean((x - mean)^2) + epsilon) * scale + bias
 """
 
 from __future__ import annotations
@@ -113,5 +113,3 @@ def layer_norm(new: Nodes, node: Node) -> list[Value] | None:
     first = node.op.axis % len(shape)
     y, mean, inverse = _standardized(new, new.given(0), range(first, len(shape)), node.op.epsilon)
     return [_affine(new, y, new.given(1), node.input(2)), mean, inverse]
-
-

@@ -86,5 +86,3 @@ def reverse_sequence(new: Nodes, node: Node) -> list[Value] | None:
     mirrored = new(Sub(), new(Sub(), lengths, dims(1)), place)
     source = new(Where(), new(Less(), place, lengths), mirrored, place)
     return [new(GatherElements(axis=axis), new.given(0), new(Expand(), source, dims(*shape)))]
-
-

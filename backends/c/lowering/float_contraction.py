@@ -268,5 +268,3 @@ def _stuffed(
     assert weights is not None
     ones = (1,) * len(kernel)
     convolve(b, node, whole, weights, b.optional(node, 2), y, ones, dilations, group)
-
-

@@ -1,7 +1,7 @@
 """Matrix products of float32, and of other numbers by generated loops.
 
-    MatMul   y = A B            a constant that is added right behind, one number a column, is the kernel's bias
-    Gemm     y = alpha A' B' + beta C
+MatMul   y = A B            a constant that is added right behind, one number a column, is the kernel's bias
+Gemm     y = alpha A' B' + beta C
 """
 
 from __future__ import annotations

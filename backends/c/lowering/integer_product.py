@@ -27,7 +27,10 @@ def lower_matmul_integer(b: Builder, node: Node) -> None:
     rank, k = y.rank, a.shape[-1]
     batch, shape = list(range(rank - 2)), (*y.shape, k)
     left, right = a.broadcast((*y.shape[:-2], *a.shape[-2:])), w.broadcast((*y.shape[:-2], *w.shape[-2:]))
-    views = [spread(left, [*batch, rank - 2, None, rank - 1], shape), spread(right, [*batch, None, rank - 1, rank - 2], shape)]
+    views = [
+        spread(left, [*batch, rank - 2, None, rank - 1], shape),
+        spread(right, [*batch, None, rank - 1, rank - 2], shape),
+    ]
     terms = ["(int32_t)v0", "(int32_t)v1"]
     for i, axis in ((2, rank - 2), (3, rank - 1)):
         if node.input(i) is None:

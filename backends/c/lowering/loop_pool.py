@@ -122,4 +122,6 @@ def _power_sum(node: Node, p: int) -> Sum:
     if p == 2:
         return Sum(DType.F32, step="acc + v0 * v0", finish="sqrtf(acc)")
     inverse = c_literal(np.float32(1 / p), DType.F32)
-    return Sum(DType.F32, step=f"acc + irc_pow(fabsf(v0), {c_literal(float(p), DType.F32)})", finish=f"irc_pow(acc, {inverse})")
+    return Sum(
+        DType.F32, step=f"acc + irc_pow(fabsf(v0), {c_literal(float(p), DType.F32)})", finish=f"irc_pow(acc, {inverse})"
+    )

@@ -60,8 +60,14 @@ def lower_quantize(b: Builder, node: Node) -> None:
     """clamp(round(x / scale) + zero_point, lowest code, highest code)."""
     x, dtype = b.operand(node, 0), b.dtype(node.output)
     one = scalars(node)
-    if dtype.bits > _WIDEST or x.dtype is not DType.F32 or getattr(node.op, "precision", 0) not in (0, DType.F32.onnx_type):
-        raise BackendError(f"{node!r}: the C backend quantizes f32 to integers of 8 or 16 bits, not {x.dtype} to {dtype}")
+    if (
+        dtype.bits > _WIDEST
+        or x.dtype is not DType.F32
+        or getattr(node.op, "precision", 0) not in (0, DType.F32.onnx_type)
+    ):
+        raise BackendError(
+            f"{node!r}: the C backend quantizes f32 to integers of 8 or 16 bits, not {x.dtype} to {dtype}"
+        )
     limits = np.iinfo(dtype.numpy)
     if one is None:
         _quantize_each(b, node, x, int(limits.min), int(limits.max))

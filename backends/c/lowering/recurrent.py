@@ -134,7 +134,9 @@ def _activations(node: Node, attributes: dict[str, Any], kind: str, directions: 
     names = [str(n).lower() for n in attributes.get("activations") or usual * directions]
     known = list(_ACTIVATIONS)
     if any(name not in known for name in names):
-        raise BackendError(f"{node!r}: the C backend has no activation among {', '.join(names)}; it has {', '.join(known)}")
+        raise BackendError(
+            f"{node!r}: the C backend has no activation among {', '.join(names)}; it has {', '.join(known)}"
+        )
     factors: list[tuple[float, ...]] = []
     for which, key in enumerate(("activation_alpha", "activation_beta")):
         given = iter(attributes.get(key) or ())

@@ -1,6 +1,6 @@
 """Small versions of the networks that people run, with drawn weights: each a torch module and its arguments.
 
-    ARCHITECTURES  name -> function of no arguments, giving (module, {parameter of `forward`: argument})
+ARCHITECTURES  name -> function of no arguments, giving (module, {parameter of `forward`: argument})
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ IDS = torch.randint(1, 99, (1, 7), generator=torch.Generator().manual_seed(2))
 PADDED = torch.tensor([[1] * 5 + [0] * 2])
 
 
-def conv(c: int, m: int, k: int, *, stride: int = 1, group: int = 1, act: type[nn.Module] | None = nn.ReLU) -> nn.Module:
+def conv(
+    c: int, m: int, k: int, *, stride: int = 1, group: int = 1, act: type[nn.Module] | None = nn.ReLU
+) -> nn.Module:
     """Convolution, batch norm, activation."""
     layers: list[nn.Module] = [nn.Conv2d(c, m, k, stride, k // 2, groups=group, bias=False), nn.BatchNorm2d(m)]
     return nn.Sequential(*layers, *([] if act is None else [act()]))

@@ -166,7 +166,9 @@ def _sizes(graph: Graph, sample: Sample) -> dict[str, int]:
 
 # vgg19, alexnet and zfnet are left out for the hundreds of megabytes of one number each that their weights are
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet"])
+@pytest.mark.parametrize(
+    "name", ["densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet"]
+)
 def test_light_model_gives_the_shipped_output(name: str) -> None:
     model = openset.load(f"light_{name}")
     made = irc.compile(model.model, target="c:host")

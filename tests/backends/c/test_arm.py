@@ -18,7 +18,8 @@ from tests.backends.c.conftest import Compile, images
 QEMU = shutil.which("qemu-aarch64")
 CROSS = shutil.which("aarch64-linux-gnu-gcc")
 needs_arm = pytest.mark.skipif(
-    QEMU is None or CROSS is None, reason="needs qemu-aarch64 (qemu-user) and aarch64-linux-gnu-gcc (gcc-aarch64-linux-gnu)"
+    QEMU is None or CROSS is None,
+    reason="needs qemu-aarch64 (qemu-user) and aarch64-linux-gnu-gcc (gcc-aarch64-linux-gnu)",
 )
 
 # reads the input from a file, prints the instruction set and the outputs; arguments: file, threads, instruction set

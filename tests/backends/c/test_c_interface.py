@@ -82,11 +82,13 @@ def test_hostile_names() -> None:
     renamed = irc.Graph()
     value = renamed.add_input(names[0], graph.inputs[0].type)
     for node in graph:
-        value = renamed.insert(node.op, [value, *node.inputs[1:]][: len(node.inputs)], name=HOSTILE).output if (
-            len(node.inputs) == 1
-        ) else renamed.insert(
-            node.op, [value, renamed.add_constant(np.float32(1.0).reshape(()), "one")], name=HOSTILE + "2"
-        ).output
+        value = (
+            renamed.insert(node.op, [value, *node.inputs[1:]][: len(node.inputs)], name=HOSTILE).output
+            if (len(node.inputs) == 1)
+            else renamed.insert(
+                node.op, [value, renamed.add_constant(np.float32(1.0).reshape(()), "one")], name=HOSTILE + "2"
+            ).output
+        )
     renamed.add_output(value, name="return")
     artifact = irc.compile(renamed, [], target="c:portable", name=HOSTILE)
     assert isinstance(artifact, CArtifact)
@@ -171,7 +173,12 @@ def test_valgrind(compile_small: Compile, tmp_path: Path) -> None:
     command = [*compiler.command, "-std=c11", "main.c", "./libmodel.so", "-o", "main"]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
     done = subprocess.run(
-        [valgrind, "-q", "--error-exitcode=9", "./main"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        [valgrind, "-q", "--error-exitcode=9", "./main"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(done.stdout.split()) == 10

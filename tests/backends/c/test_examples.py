@@ -110,7 +110,9 @@ class Family(NamedTuple):
 def family(number: int) -> Family:
     """Every sixth op from `number` on."""
     chosen = [case for cls in covered_ops()[number::FAMILIES] for case in cases(cls)]
-    refused = frozenset(node.name.split(".")[0] for node in missing(legalize(graph_of(chosen)[0], TARGETS["c:portable"])))
+    refused = frozenset(
+        node.name.split(".")[0] for node in missing(legalize(graph_of(chosen)[0], TARGETS["c:portable"]))
+    )
     graph, feeds = graph_of([case for case in chosen if case.name not in refused])
     wanted = Executable(graph).run_numpy(feeds)
     return Family(lower(legalize(graph, TARGETS["c:portable"])), feeds, wanted, refused)

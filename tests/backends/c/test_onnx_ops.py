@@ -24,7 +24,9 @@ GATES = {"LSTM": 4, "GRU": 3}
 STEPS, BATCH, INPUTS = 5, 3, 4
 
 
-def recurrent(kind: str, hidden: int, given: str, wanted: str, **attributes: Any) -> tuple[ModelProto, dict[str, Array]]:
+def recurrent(
+    kind: str, hidden: int, given: str, wanted: str, **attributes: Any
+) -> tuple[ModelProto, dict[str, Array]]:
     """A model of one node, and inputs for it.
 
     given : of `b` bias, `l` lengths, `h` and `c` initial states, `p` peepholes, `w` weights as inputs of the model

@@ -18,7 +18,10 @@ from irc.backends.c.toolchain import build_library, find_compiler
 from irc.errors import ToolchainError
 from tests.backends.c.conftest import Compile, images
 
-FILES: dict[str, str | bytes] = {"a.c": '#include "a.h"\nint f(void) { return N; }\n', "a.h": "#define N 3\nint f(void);\n"}
+FILES: dict[str, str | bytes] = {
+    "a.c": '#include "a.h"\nint f(void) { return N; }\n',
+    "a.h": "#define N 3\nint f(void);\n",
+}
 
 
 @pytest.fixture

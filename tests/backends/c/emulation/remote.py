@@ -130,7 +130,9 @@ def build(command: Sequence[str], isa: str, *flags: str) -> Path:
 
 def missing_for_arm(compiler: str) -> str:
     """What must be installed to run ARM kernels here; empty if nothing is missing."""
-    return ", ".join(tool for tool in ("qemu-aarch64", "aarch64-linux-gnu-gcc", CROSS[compiler][0]) if not shutil.which(tool))
+    return ", ".join(
+        tool for tool in ("qemu-aarch64", "aarch64-linux-gnu-gcc", CROSS[compiler][0]) if not shutil.which(tool)
+    )
 
 
 @functools.cache
