@@ -2,10 +2,10 @@
 
     python benchmarks/arm_instructions.py [options] PROGRAM [ARGUMENTS ...]
 
-prints the executed instructions of the whole process. With `--per-call N` the program is run twice, its last argument being
-1 and then 1 + N, and the difference divided by N is printed: the instructions of one call (one inference), without the start
-of the process. `--functions` lists the functions that executed most, `--macs M` prints how many multiply-accumulates an
-instruction does.
+prints the executed instructions of the whole process. With `--per-call N` the program is run twice, its last argument
+being 1 and then 1 + N, and the difference divided by N is printed: the instructions of one call (one inference), without
+the start of the process. `--functions` lists the functions that executed most, `--macs M` prints how many
+multiply-accumulates an instruction does.
 
 qemu is asked through a small plugin, which is compiled at the first use. Needs qemu-aarch64 and a C compiler.
 """
@@ -56,8 +56,9 @@ static uint64_t *counter(const char *name)
 static void translated(uint64_t id, struct qemu_plugin_tb *block)
 {
     const char *name = qemu_plugin_insn_symbol(qemu_plugin_tb_get_insn(block, 0));
+    uint64_t *executed = counter(name && *name ? name : "?");
     (void)id;
-    qemu_plugin_register_vcpu_tb_exec_inline(block, 0, counter(name && *name ? name : "?"), qemu_plugin_tb_n_insns(block));
+    qemu_plugin_register_vcpu_tb_exec_inline(block, 0, executed, qemu_plugin_tb_n_insns(block));
 }
 
 static void finished(uint64_t id, void *data)

@@ -122,10 +122,10 @@ def _check_windows(node: Node) -> None:
     x = known[0] if known else None
     if x is None or not all(x) or not isinstance(op, Conv | MaxPool | AveragePool):
         return
-    if isinstance(op, Conv):
-        axes = op.windows(x, known[1]) if known[1] is not None else []
-    else:
-        axes = op.windows(x)
+    kernel = known[1] if isinstance(op, Conv) else ()
+    if kernel is None:
+        return
+    axes = op.windows(x, kernel) if isinstance(op, Conv) else op.windows(x)
     if any(axis.size < 1 for axis in axes):
         raise BackendError(f"{node!r}: its window is larger than its input of shape {list(x)}")
 

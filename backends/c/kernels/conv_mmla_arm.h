@@ -75,7 +75,8 @@ IRC_FN void irc_mmla_activations(const irc_conv *p, const irc_positions *q, cons
 }
 
 /* Sums by pairs of positions and pairs of channels -> by positions; the last position may not be there. */
-IRC_INLINE void irc_mmla_finish(const irc_columns *t, const irc_clamp *clamp, int32_t i, int32x4_t (*c)[8], const int P, const int V)
+IRC_INLINE void irc_mmla_finish(const irc_columns *t, const irc_clamp *clamp, int32_t i, int32x4_t (*c)[8],
+                                const int P, const int V)
 {
     const int32_t left = t->q->count - i, rows = left < 2 * P ? left : 2 * P;
     int32x4_t acc[2 * IRC_MMLA_PAIRS][4];
@@ -100,7 +101,10 @@ IRC_INLINE void irc_mmla_tile(const irc_columns *t, const irc_clamp *clamp, int3
     const uint8_t *from[IRC_MMLA_PAIRS];
     IRC_UNROLL for (int r = 0; r < P; r++) {
         from[r] = a + (int64_t)r * depth * 16;
-        IRC_UNROLL for (int j = 0; j < 2 * V; j++) c[r][j] = vreinterpretq_s32_s64(vld1q_dup_s64((const int64_t *)(const void *)(t->start + 2 * j)));
+        IRC_UNROLL for (int j = 0; j < 2 * V; j++) {
+            const int32x2_t start = vld1_s32(t->start + 2 * j);
+            c[r][j] = vcombine_s32(start, start);
+        }
     }
     for (int32_t d = 0; d < depth; d++, w += 128) {
         uint8x16_t v[IRC_MMLA_PAIRS];

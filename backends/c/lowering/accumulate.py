@@ -1,7 +1,9 @@
 """Sums over axes as generated loops, for whatever has no kernel of its own: products of integers, windows over three
 axes, Einstein sums.
 
-    acc(o) = start;  for every inner index r: acc = step(acc, operand0(o, r), operand1(o, r), ...);  y(o) = finish(acc, extra(o))
+    acc(o) = start
+    acc(o) = step(acc(o), operand0(o, r), operand1(o, r), ...)      for every inner index r
+    y(o) = finish(acc(o), extra(o))
 """
 
 from __future__ import annotations

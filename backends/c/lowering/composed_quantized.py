@@ -1,7 +1,7 @@
 """Ops on codes that carry their scales along, as dequantization, the float op and quantization; see `composed`.
 
-`lower-to-integer` then makes integer ops of them, as of any quantized model. onnxruntime's own, of domain com.microsoft,
-are taken as its QOperator format has them.
+`lower-to-integer` then makes integer ops of them, as of any quantized model. onnxruntime's own, of domain
+com.microsoft, are taken as its QOperator format has them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def quantized_matmul(new: Nodes, node: Node) -> list[Value] | None:
 
 @composes((_MICROSOFT, "QGemm"))
 def quantized_gemm(new: Nodes, node: Node) -> list[Value] | None:
-    """a and b, each with scale and zero point, an int32 bias, and y's scale and zero point, without which y is float."""
+    """a and b, each with scale and zero point, an int32 bias, y's scale and zero point; without these y is float."""
     given = _attributes(node)
     op = Gemm(alpha=given.get("alpha", 1.0), transA=given.get("transA", 0), transB=given.get("transB", 0))
     y = new(op, _float(new, node, 0), _float(new, node, 3, 0 if op.transB else 1), _bias(new, node, 6, (1, 4)))

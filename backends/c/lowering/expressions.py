@@ -150,7 +150,7 @@ def nest(axes: Sequence[Axis], body: Sequence[str]) -> str:
 
 
 def index(axes: Sequence[Axis], operand: int, name: str = "i") -> str:
-    """Where in its memory an operand's element of the innermost loop lies, as C; loops count in `name`0, `name`1, ..."""
+    """Where in its memory an operand's element of the innermost loop lies, as C; loops count in `name`0, `name`1 …"""
     terms = []
     for depth, axis in enumerate(axes):
         stride = axis.strides[operand]

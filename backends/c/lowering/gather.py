@@ -1,4 +1,4 @@
-"""Elements chosen by indices that are known only at run time. An index out of range takes the nearest element there is."""
+"""Elements chosen by indices that are known only at run time; one out of range takes the nearest element there is."""
 
 from __future__ import annotations
 

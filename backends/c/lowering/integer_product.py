@@ -1,4 +1,4 @@
-"""ONNX's integer products, int32 sums of codes of 8 bits less their zero points, and Einstein sums: by generated loops."""
+"""ONNX's integer products, int32 sums of codes less their zero points, and Einstein sums: by generated loops."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _centred(b: Builder, node: Node, index: int, point: int) -> View:
 
 @lowers(Einsum)
 def lower_einsum(b: Builder, node: Node) -> None:
-    """One loop a letter; those that the result does not have are summed over, those that an operand repeats walk its diagonal."""
+    """One loop a letter: those not in the result are summed over, those that an operand repeats walk its diagonal."""
     op = node.op
     assert isinstance(op, Einsum)
     operands = [b.input(node, i) for i in range(len(node.inputs))]

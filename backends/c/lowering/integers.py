@@ -1,4 +1,4 @@
-"""Elementwise ops whose result C leaves undefined for some integers, and tests of single numbers. See kernels/integer.h."""
+"""Elementwise ops whose result C leaves undefined for some integers, and tests of numbers; see kernels/integer.h."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Pools that the kernels of pool.h do not take, by generated loops: over three axes, of other element types, of powers.
+"""Pools that the kernels of pool.h do not take, by generated loops: over three axes, of other types, of powers.
 
-The input is copied with its padding around it, which holds what counts for nothing: the lowest number, 0, the zero point.
+The input is copied with its padding around it, which holds what counts for nothing: the lowest number, 0, or the zero
+point.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Normalizations that are elementwise, or sums over a window of channels. The others are compositions: see `composed`."""
+"""Normalizations that are elementwise, or sums over a window of channels; the others are compositions."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def scalars(node: Node) -> tuple[float, int] | None:
 
 
 def aligned(b: Builder, node: Node, index: int, shape: tuple[int, ...]) -> View | Expr | None:
-    """A scale or zero point that broadcasts against `shape`: for all, for each element of the axis, or for each block."""
+    """A scale or zero point that broadcasts against `shape`: one for all, for each of the axis, or for each block."""
     op, value = node.op, node.input(index)
     assert isinstance(op, QuantizeLinear | DequantizeLinear)
     if value is None:

@@ -18,11 +18,12 @@ from irc.graph import Node
 from irc.ops.onnx_op import OnnxOp
 from irc.types import DType
 
-# in the order of the enumeration in recurrent.h: whether alpha and beta are given, and what they are if not (onnxruntime)
+# in the order of the enumeration in recurrent.h: alpha and beta as onnxruntime has them if they are not given; None for
+# a function without
 _ACTIVATIONS: dict[str, tuple[float | None, float | None]] = {
-    "sigmoid": (None, None), "tanh": (None, None), "relu": (None, None), "affine": (1.0, 0.0), "leakyrelu": (0.01, None),
-    "thresholdedrelu": (1.0, None), "scaledtanh": (1.0, 1.0), "hardsigmoid": (0.2, 0.5), "elu": (1.0, None),
-    "softsign": (None, None), "softplus": (None, None),
+    "sigmoid": (None, None), "tanh": (None, None), "relu": (None, None), "affine": (1.0, 0.0),
+    "leakyrelu": (0.01, None), "thresholdedrelu": (1.0, None), "scaledtanh": (1.0, 1.0), "hardsigmoid": (0.2, 0.5),
+    "elu": (1.0, None), "softsign": (None, None), "softplus": (None, None),
 }  # fmt: skip
 _GATES = {"LSTM": 4, "GRU": 3}
 _STATES = {"LSTM": 2, "GRU": 1}  # outputs besides the sequence
@@ -56,11 +57,12 @@ def _lower(b: Builder, node: Node, kind: str) -> None:
     states = [_state_home(b, node, i) for i in range(1, _STATES[kind] + 1)]
     # states are (directions, batch, hidden) in memory, or with batches first
     state = (x.shape[1] * hidden, hidden) if not first else (hidden, directions * hidden)
+    at = (0, 0, 0) if y is None else y.strides
     struct = Struct.of("irc_recurrent", {
         "directions": directions, "batch": x.shape[1], "steps": x.shape[0], "inputs": x.shape[2], "hidden": hidden,
         "reverse": int(attributes.get("direction", "forward") == "reverse"),
         "x_step": x.strides[0], "x_batch": x.strides[1],
-        "y_step": y.strides[0] if y else 0, "y_direction": y.strides[1] if y else 0, "y_batch": y.strides[2] if y else 0,
+        "y_step": at[0], "y_direction": at[1], "y_batch": at[2],
         "state_direction": state[0], "state_batch": state[1],
         "w_direction": w.strides[0], "w_input": w.strides[2], "w_gate": w.strides[1],
         "r_direction": r.strides[0], "r_hidden": r.strides[2], "r_gate": r.strides[1],
@@ -101,7 +103,7 @@ def _lengths(b: Builder, node: Node, steps: int) -> View | None:
 
 
 def _sequence_home(b: Builder, node: Node, batches_first: bool) -> tuple[View | None, list[tuple[View, View]]]:
-    """A home for Y as (steps, directions, batch, hidden), None if nothing reads it; and what is to be copied at last."""
+    """A home for Y as (steps, directions, batch, hidden), None if nothing reads it; and what is to be copied then."""
     value = node.outputs[0]
     if not value.use_count:
         return None, []

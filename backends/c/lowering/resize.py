@@ -72,7 +72,7 @@ def axis_tables(node: Node, shape: tuple[int, ...]) -> list[AxisTable]:
 
 
 def _taps(weights: Array) -> tuple[Array, Array]:
-    """Of weights (resized, size) the run of elements that each output needs, as indices and weights, all of one length."""
+    """Of weights (resized, size) the run of elements that each output needs: indices and weights, all of one length."""
     rows = [np.flatnonzero(row) for row in weights]
     taps = max(int(row[-1] - row[0]) + 1 if len(row) else 1 for row in rows)
     size = weights.shape[1]

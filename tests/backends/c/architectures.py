@@ -185,8 +185,8 @@ class Dense(nn.Module):
 
 def _densenet() -> Model:
     net = nn.Sequential(
-        conv(3, 8, 7, stride=2), nn.MaxPool2d(3, 2, 1), Dense(8, 6, 3), conv(26, 13, 1), nn.AvgPool2d(2), Dense(13, 6, 2),
-        nn.BatchNorm2d(25), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(25, 10),
+        conv(3, 8, 7, stride=2), nn.MaxPool2d(3, 2, 1), Dense(8, 6, 3), conv(26, 13, 1), nn.AvgPool2d(2),
+        Dense(13, 6, 2), nn.BatchNorm2d(25), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(25, 10),
     )  # fmt: skip
     return with_lively_weights(net), {"input": image(40)}
 

@@ -30,8 +30,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
-# Of the largest magnitude of an output. Float: float32 sums in another order, through dozens of layers, the largest seen
-# is 2.1e-5. Mixed: such a difference may turn a number on the edge between two codes into the other one, and a code is
+# Of the largest magnitude of an output. Float: float32 sums in another order, through dozens of layers; the largest
+# seen is 2.1e-5. Mixed: such a difference may turn a number on the edge between two codes into the other one, and a code is
 # 1/255 of a range: a few of them. All integer: none.
 FLOAT, MIXED = 1e-4, 4 / 255
 FAST = {"mobilenet_v2", "tagger"}  # the others are slow to compile
@@ -153,13 +153,8 @@ def _named(graph: Graph, sample: openset.Inputs) -> Sample:
 
 def _sizes(graph: Graph, sample: Sample) -> dict[str, int]:
     """What each symbol is in a sample."""
-    found = {}
-    for value in graph.inputs:
-        type = value.tensor_type
-        assert type is not None
-        for dim, size in zip(type.shape or (), sample[value.name].shape, strict=True):
-            if isinstance(dim, str):
-                found[dim] = size
+    shapes = [(v.tensor_type.shape or (), sample[v.name].shape) for v in graph.inputs if v.tensor_type is not None]
+    found = {d: size for dims, sizes in shapes for d, size in zip(dims, sizes, strict=True) if isinstance(d, str)}
     assert set(found) == set(symbols(graph))
     return found
 

@@ -1,8 +1,8 @@
 """Every example of every op that the C backend takes gives in C what the op's `run` gives, in plain C and with AVX2.
 
-Each example is run twice: with all but its first input as constants, which are packed when it is compiled, and with every
-float tensor as an input of the graph. Integers must be equal. Floats may differ by rounding, as sums are taken in another
-order than torch takes them, and both sides' functions are within some units in the last place of the true ones.
+Each example is run twice: with all but its first input as constants, which are packed when it is compiled, and with
+every float tensor as an input of the graph. Integers must be equal. Floats may differ by rounding, as sums are taken in
+another order than torch takes them, and both sides' functions are within some units in the last place of the true ones.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def add(graph: Graph, case: Case, feeds: dict[str, Array]) -> None:
 
 
 def is_data(op: Op, array: Array) -> bool:
-    """Whether an input may be computed: a tensor of floats; of the integer ops, whose scales never are, one of codes."""
+    """Whether an input may be computed: a tensor of floats; of the integer ops, whose scales are not, one of codes."""
     if isinstance(op, Resize):
         return False  # its scales decide the shape
     if op.domain:

@@ -1,7 +1,7 @@
 """The kernels for ARM (NEON, dot products, matrix products) give the bits of the contract, for any shape.
 
-qemu emulates the processors. Each set of kernels runs on one that has no more than it may use: an instruction too many ends
-the process. The cases are those of the kernels of this machine.
+qemu emulates the processors. NEON and dot products run on processors that have no more than they may use: an instruction
+too many ends the process. The cases are those of the kernels of this machine.
 """
 
 from __future__ import annotations
@@ -64,4 +64,4 @@ def test_depthwise(isa: str, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_packed_products(isa: str, data: st.DataObject) -> None:
     with remote.standing_in(arm(isa)):
-        test_kernels_pack_b.test_packed_products.hypothesis.inner_test(isa, data)  # type: ignore[attr-defined]
+        test_kernels_pack_b.test_packed_products.hypothesis.inner_test(isa, data)

@@ -1,8 +1,8 @@
 """The kernels for AVX-VNNI, AVX-512 VNNI and AMX give the bits of the contract, for any shape.
 
-On a processor that has the instructions they run there. Elsewhere emulation/immintrin.h puts C functions in the place of the
-intrinsics: that tests the kernels' arithmetic, addresses and order of channels, but neither the instructions that are written
-in assembly (vpdpbusd; their operands are checked in its disassembly) nor what the compiler makes of the intrinsics.
+On a processor that has the instructions they run there. Elsewhere emulation/immintrin.h puts C functions in the place of
+the intrinsics: that tests the kernels' arithmetic, addresses and order of channels, but neither what the compiler makes of
+the intrinsics nor the instructions that are written in assembly. Of these, test_assembly checks the operands.
 """
 
 from __future__ import annotations
@@ -50,4 +50,4 @@ def test_depthwise(isa: str, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_packed_products(isa: str, data: st.DataObject) -> None:
     with remote.standing_in(remote.x86(isa)):
-        test_kernels_pack_b.test_packed_products.hypothesis.inner_test(isa, data)  # type: ignore[attr-defined]
+        test_kernels_pack_b.test_packed_products.hypothesis.inner_test(isa, data)

@@ -113,9 +113,9 @@ def _conv(made: Any) -> tuple[Pointer, Pointer]:
 def standing_in(process: Remote) -> Iterator[None]:
     """While this holds, driver.library is the process."""
     with (
-        mock.patch.object(driver, "library", lambda *_: process),
+        mock.patch.object(driver, "library", return_value=process),
         mock.patch.object(driver, "pointer", Pointer),
-        mock.patch.object(driver, "scratch", lambda _: np.zeros(1, np.uint8)),
+        mock.patch.object(driver, "scratch", return_value=np.zeros(1, np.uint8)),
     ):
         yield
 
