@@ -105,7 +105,8 @@ def _single(make: Callable[[dict[str, Any]], Op | None]) -> Callable[[Nodes, Nod
 def _average(given: dict[str, Any]) -> Op | None:
     if given.pop("channels_last", 0):
         return None
-    return AveragePool(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    attributes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return AveragePool(**attributes)
 
 
 composes((_MICROSOFT, "QLinearSigmoid"))(_single(lambda given: Sigmoid()))

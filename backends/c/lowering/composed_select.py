@@ -70,7 +70,7 @@ def eye_like(new: Nodes, node: Node) -> list[Value] | None:
     assert isinstance(op, EyeLike)
     if shape is None or type is None:
         return None
-    return [new(Identity(), np.eye(*shape, k=op.k).astype(type.dtype.numpy))]
+    return [new(Identity(), np.eye(shape[0], shape[1], k=op.k).astype(type.dtype.numpy))]
 
 
 @composes(ReverseSequence)

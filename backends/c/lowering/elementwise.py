@@ -67,7 +67,7 @@ def operands(b: Builder, node: Node) -> list[Expr | View]:
             continue
         data = value.data
         found.append(
-            Expr.literal(data.reshape(())[()], b.dtype(value))
+            Expr.literal(data.reshape(()).item(), b.dtype(value))
             if data is not None and data.size == 1
             else b.operand(node, index)
         )
@@ -150,7 +150,7 @@ def lower_clip(b: Builder, node: Node) -> None:
     for index, op in ((1, binary.Max), (2, binary.Min)):
         if node.input(index) is not None:
             bound = node.constant(index)
-            limit = b.input(node, index) if bound is None else Expr.literal(bound.reshape(())[()], dtype)
+            limit = b.input(node, index) if bound is None else Expr.literal(bound.reshape(()).item(), dtype)
             made = Expr(dtype, shape, right_hand_side(node, op, dtype), (made, limit))
     b.express(node.output, made)
 

@@ -133,7 +133,7 @@ def lower_pad(b: Builder, node: Node) -> None:
     b.copy(view, inner, node)
     if node.op.mode == "constant":
         value = node.constant(2)
-        b.border(whole, widths, 0 if value is None else value.reshape(())[()], node)
+        b.border(whole, widths, 0 if value is None else value.reshape(()).item(), node)
         return
     for axis, (begin, end) in enumerate(widths):
         _repeat(b, node, whole, axis, begin, end, widths)

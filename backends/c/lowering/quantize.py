@@ -35,7 +35,7 @@ def aligned(b: Builder, node: Node, index: int, shape: tuple[int, ...]) -> View 
         return None
     data = value.data
     if data is not None and data.size == 1:
-        return Expr.literal(data.reshape(())[()], b.dtype(value))
+        return Expr.literal(data.reshape(()).item(), b.dtype(value))
     if op.block_size:
         return _blocks(b, node, b.input(node, index), op.axis % len(shape), op.block_size).sliced(
             op.axis % len(shape), 0, shape[op.axis]

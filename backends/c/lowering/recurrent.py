@@ -137,7 +137,7 @@ def _activations(node: Node, attributes: dict[str, Any], kind: str, directions: 
     known = list(_ACTIVATIONS)
     if any(name not in known for name in names):
         raise BackendError(
-            f"{node!r}: the C backend has no activation among {', '.join(names)}; it has {', '.join(known)}"
+            f"{node!r}: the C backend has not all of the activations {', '.join(names)}; it has {', '.join(known)}"
         )
     factors: list[tuple[float, ...]] = []
     for which, key in enumerate(("activation_alpha", "activation_beta")):

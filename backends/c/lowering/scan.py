@@ -76,7 +76,10 @@ def lower_top_k(b: Builder, node: Node) -> None:
     type = c_type(x.dtype)
     first = "IRC_COMES_FIRST" if op.largest else "IRC_COMES_LAST"
     sign = ">" if op.largest else "<"
-    before = (lambda a, c: f"{first}({a}, {c})") if x.dtype.is_float else (lambda a, c: f"{a} {sign} {c}")
+
+    def before(a: str, c: str) -> str:
+        return f"{first}({a}, {c})" if x.dtype.is_float else f"{a} {sign} {c}"
+
     body = [
         "int64_t last = -1;",
         f"for (int64_t k = 0; k < {wanted}; ++k) {{",

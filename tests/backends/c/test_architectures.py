@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 # Of the largest magnitude of an output. Float: float32 sums in another order, through dozens of layers; the largest
-# seen is 2.1e-5. Mixed: such a difference may turn a number on the edge between two codes into the other one, and a code is
+# seen is 2.1e-5. Mixed: such a difference may turn a number on the edge between two codes into the other, and a code is
 # 1/255 of a range: a few of them. All integer: none.
 FLOAT, MIXED = 1e-4, 4 / 255
 FAST = {"mobilenet_v2", "tagger"}  # the others are slow to compile
@@ -77,8 +77,8 @@ def outputs(made: Any) -> list[Array]:
 def check(artifact: CArtifact, sample: Sample) -> None:
     """The bits do not depend on threads and instruction sets, and are those of the lowered graph, within tolerance."""
     got = outputs(artifact(sample))
-    options = {"dims": artifact.dims}
-    plain = CArtifact(artifact.graph, artifact.target, artifact.report, isa="portable", threads=3, **options)
+    parts = artifact.graph, artifact.target, artifact.report
+    plain = CArtifact(*parts, isa="portable", threads=3, dims=artifact.dims)
     for array, other in zip(got, outputs(plain(sample)), strict=True):
         assert np.array_equal(array, other)
     wanted = list(Executable(artifact.lowered).run_numpy(sample).values())

@@ -31,7 +31,8 @@ class Net(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         n, t, c = x.shape
         y = self.linear(x).view(n, t, 2, c // 2).transpose(1, 2).reshape(n * 2, t, c // 2)
-        return y.softmax(-1).sum(1).view(n, c)
+        made: torch.Tensor = y.softmax(-1).sum(1).view(n, c)
+        return made
 
 
 @pytest.fixture(scope="module")
