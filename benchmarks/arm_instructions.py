@@ -3,7 +3,7 @@
     python benchmarks/arm_instructions.py [options] PROGRAM [ARGUMENTS ...]
 
 prints the executed instructions of the whole process. With `--per-call N` the program is run twice, its last argument
-being 1 and then 1 + N, and the difference divided by N is printed: the instructions of one call (one inference), without
+being 1 and then 1 + N, and the difference divided by N is printed: the instructions of one call, without
 the start of the process. `--functions` lists the functions that executed most, `--macs M` prints how many
 multiply-accumulates an instruction does.
 

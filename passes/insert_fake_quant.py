@@ -33,7 +33,8 @@ class InsertFakeQuant(Pass):
     Each data input and each output of such a node gets one FakeQuant, behind the activation that the node absorbs; each
     weight gets one on its own. All readers of a contraction's result read it quantized, so that the runtime sees its
     output feed one QuantizeLinear and nothing else. A body quantizes for itself what it reads of the graphs around it,
-    since runtimes fuse within one graph. Embedding tables get one too where the policy wants that. Until `calibrate` gives them scales the FakeQuants are identities: exact.
+    since runtimes fuse within one graph. Embedding tables get one too where the policy wants that. Until `calibrate`
+    gives them scales the FakeQuants are identities: exact.
     """
 
     numerics = EXACT

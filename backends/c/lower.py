@@ -43,7 +43,7 @@ def legalize(graph: Graph, target: Target, dims: Mapping[str, int] | None = None
 
 
 def missing_early(graph: Graph, target: Target, dims: Mapping[str, int] | None = None) -> list[Node]:
-    """What `lower` would refuse whatever quantization makes of the rest, found before passes spend minutes on the graph.
+    """What `lower` would refuse whatever quantization makes of the rest, found before passes spend minutes.
 
     Raises
     ------

@@ -13,6 +13,7 @@ import enum
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from irc.types import Array, DType
 
@@ -109,7 +110,7 @@ class View:
         groups = _matching_groups([n for n, _ in old], [n for n in shape if n != 1])
         for olds, news in groups:
             axes = old[olds[0] : olds[1]]
-            if any(a[1] != b[0] * b[1] for a, b in zip(axes, axes[1:], strict=False)):
+            if any(a[1] != b[0] * b[1] for a, b in pairwise(axes)):
                 return None
             step = axes[-1][1] if axes else 1
             made: list[int] = []

@@ -95,7 +95,8 @@ def _print_times(timed: dict[str, Timed], errors: dict[str, float | None], artif
     print_table(table)
     plan, constants = artifact.sources.plan, artifact.sources.constants
     print_text(
-        f"c: {artifact.runner.isa}, {artifact.threads} thread{'s' * (artifact.threads > 1)}, arena {plan.arena:,} bytes, "
+        f"c: {artifact.runner.isa}, {artifact.threads} thread{'s' * (artifact.threads > 1)}, "
+        f"arena {plan.arena:,} bytes, "
         f"constants {constants.bytes:,} bytes"
     )
 

@@ -55,7 +55,7 @@ def check_folder(path: Path, *, marker: str) -> None:
         raise _Tried
 
 
-class _Tried(Exception):
+class _Tried(Exception):  # noqa: N818  # it is no error
     """Leaves atomic_folder before anything appears."""
 
 

@@ -121,7 +121,8 @@ def test_largest_sums_of_four_is_what_a_loop_over_the_rows_of_the_kernel_finds(n
     if isinstance(node.op, Conv):
         joined = node.op.group == 1  # one row of the kernel lies in one piece, but not that of a group
         taps = np.moveaxis(weight, 1, -1).reshape(len(weight), -1, weight.shape[-1], weight.shape[1])
-        pieces = taps.reshape(len(weight), taps.shape[1], -1) if joined else taps.reshape(len(weight), -1, taps.shape[3])
+        shape = (taps.shape[1], -1) if joined else (-1, taps.shape[3])
+        pieces = taps.reshape(len(weight), *shape)
     elif isinstance(node.op, Gemm) and node.op.transB:
         pieces = weight[:, None]
     else:

@@ -351,7 +351,8 @@ def test_weights_of_16_bits_are_not_widened_for_pairs(net: GraphMaker, typical: 
 
 @pytest.mark.parametrize("pairs", [True, False])
 def test_one_scale_for_a_whole_weight(pairs: bool, net: GraphMaker, typical: Any) -> None:
-    policy: QuantPolicy = replace(find_target("onnx").policy, per_channel=False, adds_in_16_bits=adds_pairs if pairs else adds_in_32_bits)
+    adds = adds_pairs if pairs else adds_in_32_bits
+    policy: QuantPolicy = replace(find_target("onnx").policy, per_channel=False, adds_in_16_bits=adds)
     graph = net("residual")
     w = graph.value("w1").data
     assert w is not None

@@ -321,7 +321,8 @@ def lower_batch_matmul(b: Builder, node: Node) -> None:
     packed = b.scratch(DType.I8, (count * -(-n // LANES) * -(-k // STEP) * LANES * STEP,), name=f"{node.name}.packed")
     columns = b.scratch(DType.I32, (count, n), name=f"{node.name}.columns")
     pack = Struct.of("irc_pack_b", {
-        "matrices": count, "k": k, "n": n, "b_matrix": right.strides[0], "b_k": right.strides[1], "b_n": right.strides[2],
+        "matrices": count, "k": k, "n": n,
+        "b_matrix": right.strides[0], "b_k": right.strides[1], "b_n": right.strides[2],
         "a_zero_point": op.a_zero_point, "b_zero_point": op.b_zero_point,
     })  # fmt: skip
     b.call(node, "irc_pack_b_u8", "pack_b.h", (pack, right, packed, columns), reads=(right,), writes=(packed, columns))
@@ -338,7 +339,7 @@ def lower_batch_matmul(b: Builder, node: Node) -> None:
 
 
 def _stacks(b: Builder, node: Node) -> tuple[View, View]:
-    """Both operands as (matrices, rows, columns): the first with K adjacent, the second with one of its axes adjacent."""
+    """Both operands as (matrices, rows, columns): the first with K adjacent, the second with either axis."""
     views = [b.input(node, 0), b.input(node, 1)]
     if views[0].rank == 1:
         views[0] = View(views[0].buffer, (1, *views[0].shape), (0, *views[0].strides), views[0].offset)
@@ -366,7 +367,8 @@ def _row_sums(b: Builder, node: Node, left: View, multiplier: int) -> View | Non
     count, m, k = left.shape
     rows = b.scratch(DType.I32, (count, m), name=f"{node.name}.rows")
     struct = Struct.of("irc_row_sums", {
-        "matrices": count, "m": m, "k": k, "a_matrix": left.strides[0], "a_row": left.strides[1], "multiplier": multiplier,
+        "matrices": count, "m": m, "k": k, "a_matrix": left.strides[0], "a_row": left.strides[1],
+        "multiplier": multiplier,
     })  # fmt: skip
     b.call(node, "irc_row_sums_u8", "pack_b.h", (struct, left, rows), reads=(left,), writes=(rows,))
     return rows

@@ -80,9 +80,10 @@ class Demands:
                 self._claim(node)
 
     def _layout(self, node: Node) -> None:
-        if isinstance(node.op, Transpose) and node.op.perm and (value := node.input(0)) is not None:
-            if len(value.uses) == 1 and not node.output.is_output:
-                self.orders[value] = node.op.perm
+        value = node.input(0)
+        alone = value is not None and len(value.uses) == 1 and not any(v.is_output for v in node.outputs)
+        if isinstance(node.op, Transpose) and node.op.perm and value is not None and alone:
+            self.orders[value] = node.op.perm
         if isinstance(node.op, SPATIAL) and (value := node.input(0)) is not None and _rank(value) >= 3:
             self.channels_last.add(value)
             if isinstance(node.op, QConv) and (residual := node.input(4)) is not None:

@@ -1,6 +1,6 @@
 """The kernels for ARM (NEON, dot products, matrix products) give the bits of the contract, for any shape.
 
-qemu emulates the processors. NEON and dot products run on processors that have no more than they may use: an instruction
+qemu emulates the processors. NEON and dot products run on processors that have no more than they may use: one
 too many ends the process. The cases are those of the kernels of this machine.
 """
 

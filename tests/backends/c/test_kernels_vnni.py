@@ -1,7 +1,7 @@
 """The kernels for AVX-VNNI, AVX-512 VNNI and AMX give the bits of the contract, for any shape.
 
-On a processor that has the instructions they run there. Elsewhere emulation/immintrin.h puts C functions in the place of
-the intrinsics: that tests the kernels' arithmetic, addresses and order of channels, but neither what the compiler makes of
+On a processor that has the instructions they run there. Elsewhere emulation/immintrin.h puts C functions for
+the intrinsics: that tests the kernels' arithmetic, addresses and order of channels, but not what the compiler makes of
 the intrinsics nor the instructions that are written in assembly. Of these, test_assembly checks the operands.
 """
 

@@ -1,7 +1,8 @@
-"""Buffers that live at the same time never share a byte, and the arena is no larger than the worst moment needs twice."""
+"""Buffers that live at the same time never share a byte, and those that do not share memory."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -55,11 +56,11 @@ def test_lives_do_not_collide(program: Program) -> None:
 
 def test_a_chain_needs_two_buffers() -> None:
     buffers = [Buffer(DType.U8, 1000) for _ in range(10)]
-    steps = [Step(Call("f", ()), _NODE, (a,), (b,)) for a, b in zip(buffers, buffers[1:], strict=False)]
+    steps = [Step(Call("f", ()), _NODE, (a,), (b,)) for a, b in pairwise(buffers)]
     assert plan_memory(Program([], [], steps)).arena == 2 * 1088
 
 
 def test_in_place_needs_one() -> None:
     buffers = [Buffer(DType.U8, 1000) for _ in range(10)]
-    steps = [Step(Call("f", ()), _NODE, (a,), (b,), a) for a, b in zip(buffers, buffers[1:], strict=False)]
+    steps = [Step(Call("f", ()), _NODE, (a,), (b,), a) for a, b in pairwise(buffers)]
     assert plan_memory(Program([], [], steps)).arena == 1088

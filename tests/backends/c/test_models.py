@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import openset
 import pytest
 
 import irc
+import openset
 from irc.api import DEFAULT_PASSES
 from irc.backends.c.artifact import CArtifact
 from irc.backends.c.isa import host_isas

@@ -57,7 +57,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ToolchainError, match="install a C compiler: gcc or clang"):
         find_compiler(host_machine())
-    with pytest.raises(ToolchainError, match="gcc-aarch64-linux-gnu|a C compiler"):
+    with pytest.raises(ToolchainError, match=r"gcc-aarch64-linux-gnu|a C compiler"):
         find_compiler("aarch64")
 
 
