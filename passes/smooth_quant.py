@@ -142,7 +142,7 @@ def _refusal(node: Node, source: Value, policy: QuantPolicy, skip: tuple[str, ..
     assert weight is not None
     if type is None or type.rank is None or type.dtype is not DType.F32 or weight.dtype != np.float32:
         return "its input or its weight is not float32, or of unknown rank"
-    if weight.ndim != 2 or type.rank < 2 or getattr(node.op, "transA", 0):
+    if weight.ndim != 2 or type.rank < 2 or getattr(node.op, "transA", 0) != 0:
         return "its input channels are not the last axis of its input"
     return None
 
@@ -263,6 +263,8 @@ def _divided(source: Value, inverse: Array) -> Value:
     """The value times one number a channel, right behind what makes it."""
     graph, first = source.graph, next(iter(source.graph))
     constant = graph.add_constant(inverse.astype(np.float32), f"{source.name}.smoothing")
-    place: dict[str, Node] = {"before": first} if source.producer is None else {"after": source.producer}
-    made = graph.insert(Mul(), [source, constant], name=f"{source.name}.smoothed", types=[source.type], **place)
+    made = graph.insert(
+        Mul(), [source, constant], before=first if source.producer is None else None, after=source.producer,
+        name=f"{source.name}.smoothed", types=[source.type],
+    )  # fmt: skip
     return made.output

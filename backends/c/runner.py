@@ -65,7 +65,7 @@ class Runner:
         return outputs
 
     def _function(self, what: str, result: type, *arguments: type) -> ctypes._NamedFuncPointer:
-        function = getattr(self._library, f"irc_{self._name}_{what}")
+        function: ctypes._NamedFuncPointer = getattr(self._library, f"irc_{self._name}_{what}")
         function.restype = result
         function.argtypes = list(arguments)
         return function

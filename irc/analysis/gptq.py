@@ -34,8 +34,8 @@ def round_rows(
     scale : float, shape (G, N, 1)
     qmin, qmax : smallest and largest code
     damping : added to the diagonal, as a share of its mean
-    together : int64, shape (K,), the group of each input; codes of one sign in a group are kept from summing to more
-        than `irc.analysis.saturation.SUM_LIMIT`
+    together : int64, shape (K,), the group of each input; codes of one sign in a group are kept from summing to
+        more than `irc.analysis.saturation.SUM_LIMIT`
 
     Returns
     -------

@@ -5,8 +5,8 @@ products in 16 bits and saturates: 255 * 127 + 255 * 127 does not fit. If no two
 than 128 in codes, nothing saturates and every x86 computes the same numbers. A kernel that adds four products before it
 widens them is a third faster again, if no four sum to more.
 
-    2 products   k and k + 1                        onnxruntime, OpenVINO; k along the contraction, channels innermost
-    4 products   k, k + 1, k + 4, k + 5 of each 8   the C backend on AVX2, k along a row of the kernel
+    2 products   k and k + 1                       onnxruntime, OpenVINO; k along the contraction, channels innermost
+    4 products   k, k + 1, k + 4, k + 5 of each 8  the C backend on AVX2, k along a row of the kernel
 """
 
 from __future__ import annotations

@@ -36,6 +36,6 @@ def lower_embedding(node: Node) -> Outcome:
     column = graph.add_constant(scale.reshape(-1, *(1,) * (codes.ndim - 1)), f"{name}.scale")
     rows = graph.insert(Gather(axis=0), [stored, indices], before=node, name=f"{name}.codes").output
     scales = graph.insert(Gather(axis=0), [column, indices], before=node, name=f"{name}.scales").output
-    floats = graph.insert(Cast(to=DType.F32.onnx), [rows], before=node, name=f"{name}.cast").output
+    floats = graph.insert(Cast(to=DType.F32.onnx_type), [rows], before=node, name=f"{name}.cast").output
     become(node, Mul(), [floats, scales])
     return True

@@ -21,8 +21,8 @@ class Constants:
         stored: dict[bytes, int] = {}
         for buffer in buffers:
             assert buffer.data is not None
-            data = np.ascontiguousarray(buffer.data)
-            data = data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes()
+            array = np.ascontiguousarray(buffer.data)
+            data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
             if data not in stored:
                 stored[data] = self.bytes
                 padded = data + bytes(-len(data) % _ALIGNMENT)

@@ -124,7 +124,7 @@ def conv_struct(
         "x_batch": at.x[0], "x_row": at.x[1], "x_col": at.x[2], "x_group": x_group,
         "y_batch": at.y[0], "y_row": at.y[1], "y_col": at.y[2], "y_group": n if y_group is None else y_group,
         "r_batch": at.r[0], "r_row": at.r[1], "r_col": at.r[2], "r_group": n if residual else 0,
-        "residual_scale": np.float32(getattr(op, "residual_scale", 0.0) if residual else 0.0),
+        "residual_scale": float(np.float32(getattr(op, "residual_scale", 0.0) if residual else 0.0)),
         "lo": float(op.lo), "hi": float(op.hi), "float_output": op.float_output,
         "flags": flags, "block": 0,
     }  # fmt: skip
@@ -165,7 +165,7 @@ def lower_conv(b: Builder, node: Node) -> None:
             at, op, w.shape[0] // op.group, op.group, w.shape[1], taps, length, flags, rest is not None
         )
         special = _with_scratch(struct, image, weights, None, None, scale, bias, rest, home)
-        others = {}
+        others: dict[str, tuple[Call, ...]] = {}
         if wino:
             direct, winograd = special["avx2"], _winograd(struct, image, weights, scale, bias, rest, home)
             pays = home.shape[2] * home.shape[3] >= _WINOGRAD_POSITIONS

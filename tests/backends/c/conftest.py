@@ -16,7 +16,7 @@ from irc.types import Array
 
 
 class SmallNet(nn.Module):
-    """Convolutions of every kind, strides, a residual, a concat, a sigmoid, a pool and a classifier."""
+    """Convolutions of every kind, strides, a residual, concat, sigmoid, pool and classifier."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -88,7 +88,7 @@ def test_hostile_names() -> None:
             renamed.insert(node.op, [value, *node.inputs[1:]][: len(node.inputs)], name=HOSTILE).output
             if (len(node.inputs) == 1)
             else renamed.insert(
-                node.op, [value, renamed.add_constant(np.float32(1.0).reshape(()), "one")], name=HOSTILE + "2"
+                node.op, [value, renamed.add_constant(np.array(1.0, np.float32), "one")], name=HOSTILE + "2"
             ).output
         )
     renamed.add_output(value, name="return")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+import itertools
 from typing import Any
 
 from hypothesis import given

@@ -34,7 +34,12 @@ def test_objects_are_kept_by_content(cache: Path, monkeypatch: pytest.MonkeyPatc
     compiler = find_compiler(host_machine())
     commands: list[Any] = []
     run = toolchain._run
-    monkeypatch.setattr(toolchain, "_run", lambda command, folder: (commands.append(command), run(command, folder)))
+
+    def counted(command: list[str], folder: Path) -> None:
+        commands.append(command)
+        run(command, folder)
+
+    monkeypatch.setattr(toolchain, "_run", counted)
     library = build_library(FILES, {"a.c": ()}, compiler)
     assert len(commands) == 2  # compiled and linked
     assert build_library(FILES, {"a.c": ()}, compiler) == library
@@ -83,7 +88,7 @@ def test_a_read_only_home(compile_small: Compile, tmp_path: Path, monkeypatch: p
 @pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="needs the package ziglang (extra zig)")
 @pytest.mark.parametrize("machine", ["host", "aarch64"])
 def test_zig(machine: str, compile_small: Compile, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.delenv("CC", raising=False)
     artifact = compile_small(f"c:{machine}")
     compiler = find_compiler(artifact.machine)

@@ -34,7 +34,8 @@ def views(draw: Any) -> View:
 @st.composite
 def reshapes(draw: Any) -> tuple[View, list[int]]:
     view = draw(views())
-    rest, shape = view.elements, []
+    rest = view.elements
+    shape: list[int] = []
     while rest > 1 and len(shape) < 5:
         size = draw(st.sampled_from([d for d in range(1, rest + 1) if rest % d == 0]))
         shape.append(size)
