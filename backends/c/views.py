@@ -10,7 +10,6 @@ Transpose, Slice, Split, Squeeze and most Reshapes are other views of the same b
 from __future__ import annotations
 
 import enum
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
