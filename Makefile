@@ -27,7 +27,7 @@ types: $(STAMP)
 check: lint types test
 
 bench: $(STAMP)
-	for each in fusion_table scale resources peers; do $(BIN)/python benchmarks/$$each.py || exit 1; done
+	for each in fusion_table scale resources peers bench; do $(BIN)/python benchmarks/$$each.py || exit 1; done
 
 $(STAMP): pyproject.toml constraints.txt requirements-models.txt
 	$(PYTHON) -m venv .venv
