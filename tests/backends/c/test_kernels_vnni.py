@@ -7,15 +7,23 @@ the intrinsics nor the instructions that are written in assembly. Of these, test
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.backends.c import kernel_driver as driver
 from tests.backends.c import test_kernels_conv, test_kernels_depthwise, test_kernels_pack_b
 from tests.backends.c.emulation import remote
 
 ISAS = ("avxvnni", "avx512vnni", "amx")
+ZMM = ("conv_vnni.h", "__m512i", "IRC_DPBUSD_ZMM(c, a, w)", "_mm512_dpbusd_epi32")
+YMM = ("conv_avxvnni.h", "__m256i", "IRC_DPBUSD_YMM(c, a, w)", "_mm256_dpbusd_avx_epi32")
+ASSEMBLY = {"avxvnni": YMM, "avx512vnni": ZMM, "amx": ZMM}
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -51,3 +59,22 @@ def test_depthwise(isa: str, data: st.DataObject) -> None:
 def test_packed_products(isa: str, data: st.DataObject) -> None:
     with remote.standing_in(remote.x86(isa)):
         test_kernels_pack_b.test_packed_products.hypothesis.inner_test(isa, data)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_assembly(isa: str, tmp_path: Path) -> None:
+    """vpdpbusd as the kernels write it has the operands of the compiler's intrinsic: sums, then u8 codes, then s8 weights.
+
+    The first function is the macro of the kernels, the second the intrinsic: their code must be the same.
+    """
+    header, vector, macro, intrinsic = ASSEMBLY[isa]
+    (tmp_path / "both.c").write_text(
+        f'#include "{header}"\n'
+        f"{vector} written({vector} c, {vector} a, {vector} w) {{ {macro}; return c; }}\n"
+        f"{vector} asked({vector} c, {vector} a, {vector} w) {{ return {intrinsic}(c, a, w); }}\n"
+    )
+    command = ["gcc", "-O2", *remote.FLAGS[isa], f"-I{driver.KERNELS}", "-S", "both.c", "-o", "both.s"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    found = re.findall(r"^\s*(?:\{vex\}\s*)?(vpdpbusd\s.*)$", (tmp_path / "both.s").read_text(), re.MULTILINE)
+    first, second = (re.sub(r"\s+", "", one) for one in found[-2:])
+    assert first == second
