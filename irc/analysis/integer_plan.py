@@ -126,7 +126,7 @@ def _refusal(node: Node, policy: QuantPolicy, skip: Sequence[str]) -> str | None
     if node.op.name == "Resize" and getattr(node.op, "mode", "") != "nearest":
         return "only nearest Resize moves elements without computing"
     if _smooths(node):
-        return "it makes channels alike for the linear layer behind it, which rounding it would undo"
+        return "it makes channels alike for the linear layer behind it; rounding in front of it would undo that"
     if node.op.name == "Pad" and not _pads_zeros(node):
         return "what it pads with need not lie in the range of its input"
     if node.op.quant.kind is QuantKind.CONTRACTION:

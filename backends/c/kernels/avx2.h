@@ -14,6 +14,16 @@ typedef __m256 irc_vf; /* 8 floats */
 IRC_INLINE irc_v irc_load(const void *p) { return _mm256_loadu_si256((const irc_v *)p); }
 IRC_INLINE void irc_store(void *p, irc_v v) { _mm256_storeu_si256((irc_v *)p, v); }
 
+#define IRC_CONV_LINE
+/* out[i] = at + i * step for i < count; up to 3 more are written. */
+IRC_INLINE void irc_conv_line(int64_t *out, int32_t count, int64_t at, int64_t step)
+{
+    irc_v four = _mm256_setr_epi64x(at, at + step, at + 2 * step, at + 3 * step);
+    const irc_v next = _mm256_set1_epi64x(4 * step);
+    for (int32_t i = 0; i < count; i += 4, four = _mm256_add_epi64(four, next))
+        irc_store(out + i, four);
+}
+
 /* How sums of 8 channels become codes: everything that does not change within a layer. */
 typedef struct irc_clamp {
     irc_vf residual_scale, hi;

@@ -23,12 +23,14 @@ IRC_FN int32_t irc_conv_positions(const irc_conv *p, size_t scratch_bytes)
     return (int32_t)(fit < most ? fit : most);
 }
 
-/* out[i] = at + i * step for i < count */
+#ifndef IRC_CONV_LINE
+/* out[i] = at + i * step for i < count; up to 3 more may be written */
 IRC_FN void irc_conv_line(int64_t *out, int32_t count, int64_t at, int64_t step)
 {
     for (int32_t i = 0; i < count; i++, at += step)
         out[i] = at;
 }
+#endif
 
 /* Fills the offsets of positions from, from + 1, ... ; position = (batch * rows + row) * cols + col. Those of the residual only
    if there is one. */

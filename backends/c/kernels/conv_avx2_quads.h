@@ -22,6 +22,8 @@ typedef struct irc_quads {
     int64_t block;             /* bytes of a block of weights */
 } irc_quads;
 
+#define IRC_VECTOR(p) (*(const int8_t(*)[32])(p))
+
 /* c0 += a w0, c1 += a w1 where a is the first of four codes and w int32 */
 #define IRC_ONE_ROW(c0, c1, a, w0, w1, mask) \
     do { \
@@ -32,7 +34,19 @@ typedef struct irc_quads {
                          : [x] "m"(IRC_FOUR(a)), [b0] "x"(w0), [b1] "x"(w1), [o] "m"(mask)); \
     } while (0)
 
-/* c0 = pairs(a, v0) + pairs(a + 4, w0), c1 likewise: a sum's first quad */
+/* c0 += pairs(a, v0) + pairs(a + 4, w0), the two added in int16; c1 likewise, with w1 in memory: so 4 rows have their registers */
+#define IRC_NEXT_ROW(c0, c1, a, v0, v1, w0, w1, one) \
+    do { \
+        irc_v t, u, r, s; \
+        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpbroadcastd %[y],%[u]\n\tvpmaddubsw %[a0],%[t],%[r]\n\t" \
+                         "vpmaddubsw %[b0],%[u],%[s]\n\tvpmaddubsw %[a1],%[t],%[t]\n\tvpmaddubsw %[b1],%[u],%[u]\n\t" \
+                         "vpaddw %[s],%[r],%[r]\n\tvpaddw %[u],%[t],%[t]\n\tvpmaddwd %[o],%[r],%[r]\n\t" \
+                         "vpmaddwd %[o],%[t],%[t]\n\tvpaddd %[r],%[d0],%[d0]\n\tvpaddd %[t],%[d1],%[d1]" \
+                         : [d0] "+x"(c0), [d1] "+x"(c1), [t] "=&x"(t), [u] "=&x"(u), [r] "=&x"(r), [s] "=&x"(s) \
+                         : [x] "m"(IRC_FOUR(a)), [y] "m"(IRC_FOUR((a) + 4)), [a0] "x"(v0), [a1] "x"(v1), [b0] "x"(w0), \
+                           [b1] "m"(w1), [o] "x"(one)); \
+    } while (0)
+/* the same, c0 = and c1 = */
 #define IRC_FIRST_ROW(c0, c1, a, v0, v1, w0, w1, one) \
     do { \
         irc_v t, u; \
@@ -42,15 +56,12 @@ typedef struct irc_quads {
                          "vpmaddwd %[o],%[d1],%[d1]" \
                          : [d0] "=&x"(c0), [d1] "=&x"(c1), [t] "=&x"(t), [u] "=&x"(u) \
                          : [x] "m"(IRC_FOUR(a)), [y] "m"(IRC_FOUR((a) + 4)), [a0] "x"(v0), [a1] "x"(v1), [b0] "x"(w0), \
-                           [b1] "x"(w1), [o] "m"(one)); \
+                           [b1] "m"(w1), [o] "x"(one)); \
     } while (0)
 #define IRC_FIRST_ROW_1(c0, a, v0, w0, one) \
     do { \
-        irc_v t; \
-        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpbroadcastd %[y],%[d0]\n\tvpmaddubsw %[a0],%[t],%[t]\n\t" \
-                         "vpmaddubsw %[b0],%[d0],%[d0]\n\tvpaddw %[t],%[d0],%[d0]\n\tvpmaddwd %[o],%[d0],%[d0]" \
-                         : [d0] "=&x"(c0), [t] "=&x"(t) \
-                         : [x] "m"(IRC_FOUR(a)), [y] "m"(IRC_FOUR((a) + 4)), [a0] "x"(v0), [b0] "x"(w0), [o] "m"(one)); \
+        c0 = _mm256_setzero_si256(); \
+        IRC_QUAD_ROW_1(c0, a, v0, w0, one); \
     } while (0)
 
 /* Codes of two positions, 8 channels each in a and b: lanes (a 0-3, b 0-3 ...) put in order and stored. */
@@ -63,10 +74,10 @@ IRC_INLINE irc_v irc_quads_clamped(const irc_quads *d, irc_v codes)
 }
 
 /* Rounded t of position i, channels c .. c + 7. */
-IRC_INLINE irc_v irc_quads_rounded(const irc_tile *t, const int plain, irc_v sum, irc_vf scale, irc_vf bias, int32_t i, int64_t c)
+IRC_INLINE irc_v irc_quads_rounded(const irc_tile *t, const int plain, const int added, irc_v sum, irc_vf scale, irc_vf bias, int32_t i, int64_t c)
 {
     irc_vf s = irc_scaled(sum, scale, bias);
-    if (t->residual)
+    if (added)
         s = irc_with_residual(s, t->residual + t->r_at[i] + c, &t->clamp);
     if (!plain && !t->clamp.fits)
         s = _mm256_min_ps(s, t->clamp.hi);
@@ -133,25 +144,25 @@ static __attribute__((noinline, unused)) void irc_quads_others(const irc_quads *
     }
 #define IRC_QUADS_ROW(r) \
     if (V > 1) \
-        IRC_QUAD_ROW(c##r##0, c##r##1, x##r + at, v0, v1, w0, w1, *one); \
+        IRC_NEXT_ROW(c##r##0, c##r##1, x##r + at, v0, v1, w0, IRC_VECTOR(w + 96), one); \
     else \
-        IRC_QUAD_ROW_1(c##r##0, x##r + at, v0, w0, *one);
+        IRC_QUAD_ROW_1(c##r##0, x##r + at, v0, w0, one);
 #define IRC_QUADS_PAIR(r) \
     if (V > 1) \
-        IRC_PAIR_ROW(c##r##0, c##r##1, x##r + at, w0, w1, *one); \
+        IRC_PAIR_ROW(c##r##0, c##r##1, x##r + at, w0, w1, one); \
     else \
-        IRC_PAIR_ROW_1(c##r##0, x##r + at, w0, *one);
-#define IRC_QUADS_ONE(r) IRC_ONE_ROW(c##r##0, c##r##1, x##r + at, w0, w1, *mask);
+        IRC_PAIR_ROW_1(c##r##0, x##r + at, w0, one);
+#define IRC_QUADS_ONE(r) IRC_ONE_ROW(c##r##0, c##r##1, x##r + at, w0, w1, mask);
 #define IRC_QUADS_SUMS(r) s[r][0] = c##r##0, s[r][1] = c##r##1;
 #define IRC_QUADS_ROUND(r) \
-    c##r##0 = irc_quads_rounded(t, plain, c##r##0, s0, b0, first + r, c); \
+    c##r##0 = irc_quads_rounded(t, plain, added, c##r##0, s0, b0, first + r, c); \
     if (V > 1) \
-        c##r##1 = irc_quads_rounded(t, plain, c##r##1, s1, b1, first + r, c + 8);
+        c##r##1 = irc_quads_rounded(t, plain, added, c##r##1, s1, b1, first + r, c + 8);
 #define IRC_QUADS_FIRST(r) \
     if (V > 1) \
-        IRC_FIRST_ROW(c##r##0, c##r##1, x##r + at, v0, v1, w0, w1, *one); \
+        IRC_FIRST_ROW(c##r##0, c##r##1, x##r + at, v0, v1, w0, IRC_VECTOR(w + 96), one); \
     else \
-        IRC_FIRST_ROW_1(c##r##0, x##r + at, v0, w0, *one);
+        IRC_FIRST_ROW_1(c##r##0, x##r + at, v0, w0, one);
 #define IRC_QUADS_WINDOW(r) \
     const uint8_t *x##r = t->x + t->x_at[first + (r < R ? r : 0)] + (single ? d->run_offset[0] + length : 0); \
     uint8_t *y##r = t->codes + t->y_at[first + (r < R ? r : 0)];
@@ -163,7 +174,7 @@ static __attribute__((noinline, unused)) void irc_quads_others(const irc_quads *
     }
 #define IRC_QUADS_WEIGHTS \
     const irc_v v0 = irc_load(w), v1 = V > 1 ? irc_load(w + 32) : v0; \
-    const irc_v w0 = irc_load(w + 64), w1 = V > 1 ? irc_load(w + 96) : w0;
+    const irc_v w0 = irc_load(w + 64);
 
 /* The odd step of a run, at x + at. */
 #define IRC_QUADS_TAIL \
@@ -180,13 +191,12 @@ static __attribute__((noinline, unused)) void irc_quads_others(const irc_quads *
 
 /* From position first on, tiles of R (1, 2 or 4) positions as long as there are whole ones, at least one, times the blocks b .. end - 1, of which V vectors of 8 channels are used.
    plain: whole vectors of codes, the clamp does nothing, sums start at 0; single: one run, without an odd step. */
-IRC_INLINE int32_t irc_quads_tile(const irc_quads *d, const int R, const int V, const int plain, const int single, int32_t first, int32_t b,
-                               int32_t end)
+IRC_INLINE int32_t irc_quads_tile(const irc_quads *d, const int R, const int V, const int plain, const int single, const int adds,
+                                  int32_t first, int32_t b, int32_t end)
 {
-    static const int16_t ones[16] __attribute__((aligned(32))) = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-    static const int32_t low[8] __attribute__((aligned(32))) = {255, 255, 255, 255, 255, 255, 255, 255};
-    const irc_v *one = (const irc_v *)(const void *)ones, *mask = (const irc_v *)(const void *)low;
+    const irc_v one = _mm256_set1_epi16(1), mask = _mm256_set1_epi32(255);
     const irc_tile *t = d->tile;
+    const int added = plain ? adds : t->residual != NULL;
     const int64_t length = 8 * (int64_t)d->quads, last = (int64_t)end * IRC_BLOCK;
     do {
         const int8_t *w = t->w + b * d->block;
@@ -241,35 +251,38 @@ IRC_INLINE int32_t irc_quads_tile(const irc_quads *d, const int R, const int V, 
     return first;
 }
 
-#define IRC_QUADS_TILE(R, V, kind, plain, single) \
+#define IRC_QUADS_TILE(R, V, kind, plain, single, adds) \
     static __attribute__((noinline, unused)) int32_t irc_quads_##R##x##V##_##kind(const irc_quads *d, int32_t first, int32_t b, int32_t end) \
     { \
-        return irc_quads_tile(d, R, V, plain, single, first, b, end); \
+        return irc_quads_tile(d, R, V, plain, single, adds, first, b, end); \
     }
-#define IRC_QUADS_TILES(kind, plain, single) \
-    IRC_QUADS_TILE(1, 1, kind, plain, single) \
-    IRC_QUADS_TILE(1, 2, kind, plain, single) \
-    IRC_QUADS_TILE(2, 1, kind, plain, single) \
-    IRC_QUADS_TILE(2, 2, kind, plain, single) \
-    IRC_QUADS_TILE(4, 1, kind, plain, single) \
-    IRC_QUADS_TILE(4, 2, kind, plain, single)
-IRC_QUADS_TILES(any, 0, 0)
-IRC_QUADS_TILES(runs, 1, 0)
-IRC_QUADS_TILES(single, 1, 1)
+#define IRC_QUADS_TILES(kind, plain, single, adds) \
+    IRC_QUADS_TILE(1, 1, kind, plain, single, adds) \
+    IRC_QUADS_TILE(1, 2, kind, plain, single, adds) \
+    IRC_QUADS_TILE(2, 1, kind, plain, single, adds) \
+    IRC_QUADS_TILE(2, 2, kind, plain, single, adds) \
+    IRC_QUADS_TILE(4, 1, kind, plain, single, adds) \
+    IRC_QUADS_TILE(4, 2, kind, plain, single, adds)
+IRC_QUADS_TILES(any, 0, 0, 0)
+IRC_QUADS_TILES(runs, 1, 0, 0)
+IRC_QUADS_TILES(single, 1, 1, 0)
+IRC_QUADS_TILES(adds, 1, 1, 1)
 
 /* All positions times the blocks b .. end - 1. */
 IRC_FN void irc_quads_panel(const irc_quads *d, int32_t b, int32_t end)
 {
 #define IRC_QUADS_NAMES(V, kind) {irc_quads_1x##V##_##kind, irc_quads_2x##V##_##kind, irc_quads_4x##V##_##kind}
-    static int32_t (*const tiles[3][2][3])(const irc_quads *, int32_t, int32_t, int32_t) = {
+    static int32_t (*const tiles[4][2][3])(const irc_quads *, int32_t, int32_t, int32_t) = {
         {IRC_QUADS_NAMES(1, any), IRC_QUADS_NAMES(2, any)},
         {IRC_QUADS_NAMES(1, runs), IRC_QUADS_NAMES(2, runs)},
-        {IRC_QUADS_NAMES(1, single), IRC_QUADS_NAMES(2, single)}};
+        {IRC_QUADS_NAMES(1, single), IRC_QUADS_NAMES(2, single)},
+        {IRC_QUADS_NAMES(1, adds), IRC_QUADS_NAMES(2, adds)}};
     const irc_tile *t = d->tile;
     const int half = end * IRC_BLOCK - t->n >= 8; /* the last block has at most 8 channels */
     const int whole = end * IRC_BLOCK <= t->n || end * IRC_BLOCK - t->n == 8;
     const int plain = t->codes && !t->init && !t->row && t->clamp.fits && d->full && whole;
-    const int kind = !plain ? 0 : d->runs == 1 && d->tail == IRC_TAIL_NONE && d->quads ? 2 : 1;
+    const int single = d->runs == 1 && d->tail == IRC_TAIL_NONE && d->quads;
+    const int kind = !plain ? 0 : single ? (t->residual ? 3 : 2) : t->residual ? 0 : 1;
     for (int32_t i = 0, next = 0; i < t->rows; i = next) {
         const int rows = t->rows - i >= 4 ? 2 : t->rows - i >= 2 ? 1 : 0;
         if (end - half > b)

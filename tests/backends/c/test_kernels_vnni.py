@@ -21,8 +21,15 @@ from tests.backends.c import test_kernels_conv, test_kernels_depthwise, test_ker
 from tests.backends.c.emulation import remote
 
 ISAS = ("avxvnni", "avx512vnni", "amx")
-ZMM = ("conv_vnni.h", "__m512i", "IRC_DPBUSD_ZMM(c, a, w)", "_mm512_dpbusd_epi32")
-YMM = ("conv_avxvnni.h", "__m256i", "IRC_DPBUSD_YMM(c, a, w)", "_mm256_dpbusd_avx_epi32")
+# header, register, type, as the kernels write it, the intrinsic
+ZMM = (
+    "conv_vnni.h", "zmm", "__m512i",
+    "IRC_DPBUSD_ZMM(c, irc_four_codes(x), w)", "_mm512_dpbusd_epi32(c, irc_four_codes(x), w)",
+)  # fmt: skip
+YMM = (
+    "conv_avxvnni.h", "ymm", "__m256i",
+    "IRC_DOT_ROW_1(c, x, w)", "_mm256_dpbusd_avx_epi32(c, _mm256_set1_epi32(*x), w)",
+)  # fmt: skip
 ASSEMBLY = {"avxvnni": YMM, "avx512vnni": ZMM, "amx": ZMM}
 
 
@@ -63,18 +70,15 @@ def test_packed_products(isa: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_assembly(isa: str, tmp_path: Path) -> None:
-    """vpdpbusd as the kernels write it has the operands of the compiler's intrinsic: sums, then u8 codes, then s8 weights.
-
-    The first function is the macro of the kernels, the second the intrinsic: their code must be the same.
-    """
-    header, vector, macro, intrinsic = ASSEMBLY[isa]
+    """vpdpbusd as the kernels write it has the operands of the compiler's intrinsic: weights first, sums last."""
+    header, register, vector, written, intrinsic = ASSEMBLY[isa]
     (tmp_path / "both.c").write_text(
         f'#include "{header}"\n'
-        f"{vector} written({vector} c, {vector} a, {vector} w) {{ {macro}; return c; }}\n"
-        f"{vector} asked({vector} c, {vector} a, {vector} w) {{ return {intrinsic}(c, a, w); }}\n"
+        f"{vector} one({vector} c, {vector} w, const uint8_t *x) {{ {written}; return c; }}\n"
+        f"{vector} two({vector} c, {vector} w, const uint8_t *x) {{ return {intrinsic}; }}\n"
     )
     command = ["gcc", "-O2", *remote.FLAGS[isa], f"-I{driver.KERNELS}", "-S", "both.c", "-o", "both.s"]
     subprocess.run(command, cwd=tmp_path, check=True)
-    found = re.findall(r"^\s*(?:\{vex\}\s*)?(vpdpbusd\s.*)$", (tmp_path / "both.s").read_text(), re.MULTILINE)
-    first, second = (re.sub(r"\s+", "", one) for one in found[-2:])
-    assert first == second
+    found = re.findall(r"vpdpbusd\s+(%\w+),\s*(%\w+),\s*(%\w+)", (tmp_path / "both.s").read_text())
+    assert len(found) == 2
+    assert [(weights, sums) for weights, _, sums in found] == [(f"%{register}1", f"%{register}0")] * 2
