@@ -1,5 +1,8 @@
 /* Depthwise convolution for AVX2: two output rows of 32 channels at a time, exact for all weights.
 
+   A strip of 16 or fewer channels has half of its columns in the upper lanes: wherever this file says channels 16 .. 31, those
+   are then channels 0 .. 15 again, `aside` columns further right.
+
    1. Spread: the input rows are taken in twos and interleaved, so that a dword holds (upper, lower) of one channel as int16:
 
           cells[quarter][pair of rows][column]   32 bytes = 8 channels
@@ -9,7 +12,7 @@
       A quarter is what unpacking leaves: quarter q holds channels 4 q .. 4 q + 3 and 16 + 4 q .. 16 + 4 q + 3.
    2. Sum: vpmaddwd multiplies a cell by the weights of two taps, one above the other. An output row that starts at the lower
       row of a pair has weights that are shifted by one: (0, w0), (w1, w2). Up to 8 output columns are summed at once.
-   3. Requantize; packing four quarters puts the channels in order again. */
+   3. Requantize; packing the four quarters puts the channels in order again. */
 #ifndef IRC_DEPTHWISE_AVX2_H
 #define IRC_DEPTHWISE_AVX2_H
 
@@ -35,12 +38,17 @@ typedef struct irc_strip {
     int32_t ring;            /* where the first pair of the band is */
     int32_t step, tap;       /* cells from one output column, one tap, to the next */
     int64_t unit;            /* bytes of x from one cell to the next */
-    int32_t kw, taps;        /* taps = pairs of taps of one output row * kw */
+    int64_t upper, y_upper;  /* bytes of x and y from the lower lane's to the upper lane's */
+    int32_t narrow;          /* at most 16 channels */
+    int32_t kh, kw, taps;    /* taps: pairs of taps of one output row */
+    int32_t row[IRC_STRIP_TAPS]; /* [taps]: cells of the pairs that an output row needs */
     irc_clamp clamp;
+    int32_t full; /* the clamp is that of u8: packing saturates */
     float scale[32], bias[32];                    /* by quarters */
     irc_v weights[2][4][IRC_STRIP_TAPS];          /* [shift][quarter][pair of taps * kw + j] */
     irc_v cells[4][IRC_STRIP_CELLS];              /* [quarter][pair * columns + column] */
-    irc_v rounded[IRC_STRIP_COLS][4];             /* [column][quarter] */
+    irc_v rounded[8];                             /* of the even quarter */
+    irc_v words[2][8];                            /* [half][column]: two quarters packed */
 } irc_strip;
 
 IRC_INLINE void irc_quarters(irc_v upper, irc_v lower, irc_v q[4], const int is_signed)
@@ -55,17 +63,23 @@ IRC_INLINE void irc_quarters(irc_v upper, irc_v lower, irc_v q[4], const int is_
     }
 }
 
+IRC_INLINE irc_v irc_two_lanes(const void *p, int64_t upper)
+{
+    const __m128i *lower = (const __m128i *)p, *other = (const __m128i *)(const void *)((const uint8_t *)p + upper);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(lower)), _mm_loadu_si128(other), 1);
+}
+
 /* The weights of channels c .. c + 31; `shift` 1 for output rows that start at the lower row of a pair. */
 IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, int shift, irc_strip *s)
 {
-    const int64_t stride = (p->channels + 15) / 16 * 16;
+    const int64_t stride = (p->channels + 15) / 16 * 16, upper_half = s->narrow ? 0 : 16;
     const irc_v zero = _mm256_setzero_si256();
     for (int32_t i = 0; 2 * i - shift < p->kh; i++)
         for (int32_t j = 0; j < p->kw; j++) {
             const int32_t upper = 2 * i - shift, lower = upper + 1, at = i * p->kw + j;
             irc_v q[4];
-            irc_quarters(upper >= 0 ? irc_load(w + (upper * p->kw + j) * stride) : zero,
-                         lower < p->kh ? irc_load(w + (lower * p->kw + j) * stride) : zero, q, 1);
+            irc_quarters(upper >= 0 ? irc_two_lanes(w + (upper * p->kw + j) * stride, upper_half) : zero,
+                         lower < p->kh ? irc_two_lanes(w + (lower * p->kw + j) * stride, upper_half) : zero, q, 1);
             s->weights[shift][0][at] = q[0], s->weights[shift][1][at] = q[1];
             s->weights[shift][2][at] = q[2], s->weights[shift][3][at] = q[3];
         }
@@ -78,21 +92,29 @@ IRC_FN void irc_strip_factors(const float *factors, int32_t n, float *by_quarter
     memcpy(padded, factors, (size_t)n * sizeof *factors);
     for (int k = 0; k < 4; k++) {
         _mm_storeu_ps(by_quarters + 8 * k, _mm_loadu_ps(padded + 4 * k));
-        _mm_storeu_ps(by_quarters + 8 * k + 4, _mm_loadu_ps(padded + 4 * k + 16));
+        _mm_storeu_ps(by_quarters + 8 * k + 4, _mm_loadu_ps(padded + 4 * k + (n > 16 ? 16 : 0)));
     }
 }
 
 /* One pair of input rows into slot `slot` of the ring. */
-IRC_FN void irc_strip_spread(irc_strip *s, const uint8_t *upper, const uint8_t *lower, int32_t slot)
+IRC_INLINE void irc_strip_spread_lanes(irc_strip *s, const int narrow, const uint8_t *upper, const uint8_t *lower, int32_t slot)
 {
     irc_v *cells = &s->cells[0][slot * s->columns];
-    const int64_t unit = s->unit;
+    const int64_t unit = s->unit, aside = s->upper;
     for (int32_t j = 0; j < s->columns; j++, cells++, upper += unit, lower += unit) {
         irc_v q[4];
-        irc_quarters(irc_load(upper), irc_load(lower), q, 0);
+        irc_quarters(narrow ? irc_two_lanes(upper, aside) : irc_load(upper), narrow ? irc_two_lanes(lower, aside) : irc_load(lower), q, 0);
         cells[0] = q[0], cells[IRC_STRIP_CELLS] = q[1];
         cells[2 * IRC_STRIP_CELLS] = q[2], cells[3 * IRC_STRIP_CELLS] = q[3];
     }
+}
+
+IRC_FN void irc_strip_spread(irc_strip *s, const uint8_t *upper, const uint8_t *lower, int32_t slot)
+{
+    if (s->narrow)
+        irc_strip_spread_lanes(s, 1, upper, lower, slot);
+    else
+        irc_strip_spread_lanes(s, 0, upper, lower, slot);
 }
 
 /* Two columns at once: compilers that choose the order spill. */
@@ -132,43 +154,71 @@ IRC_FN void irc_strip_spread(irc_strip *s, const uint8_t *upper, const uint8_t *
             IRC_SUM_2(c6, c7, (x)[6 * step], (x)[7 * step], v); \
     } while (0)
 
-/* T output columns (4, 7 or 8) of quarter k of one output row; `first`: its first pair of rows in the band. T, K (the width of
-   the kernel, 0: any) and step (cells from one output column to the next) are constants where it matters. */
-IRC_INLINE void irc_strip_sum(irc_strip *s, const int T, const int K, const int64_t step, int shift, int k, int32_t first, int32_t column)
+/* The codes of one output row: n <= 32 channels. */
+IRC_INLINE void irc_strip_store(const irc_strip *s, uint8_t *y, int64_t y_col, int32_t cols, int32_t n)
+{
+    const irc_v lo = _mm256_broadcastsi128_si256(s->clamp.lo_codes), hi = _mm256_broadcastsi128_si256(s->clamp.hi_codes);
+    for (int32_t j = 0; j < cols; j++, y += y_col) {
+        irc_v codes = _mm256_packus_epi16(s->words[0][j], s->words[1][j]);
+        if (!s->full)
+            codes = _mm256_min_epu8(_mm256_max_epu8(codes, lo), hi);
+        if (n == 32) {
+            irc_store(y, codes);
+        } else {
+            irc_store_codes(y, _mm256_castsi256_si128(codes), n < 16 ? n : 16);
+            if (s->narrow || n > 16)
+                irc_store_codes(y + s->y_upper, _mm256_extracti128_si256(codes, 1), s->narrow ? n : n - 16);
+        }
+    }
+}
+
+IRC_INLINE irc_vf irc_strip_below(const irc_strip *s, const int K, irc_vf t) { return K ? t : _mm256_min_ps(t, s->clamp.hi); }
+
+/* T output columns (4, 7 or 8) of quarter k of one output row, rounded. T, K (the width and height of the kernel, 0: any) and step
+   (cells from one output column to the next) are constants where it matters. */
+IRC_INLINE void irc_strip_sum(irc_strip *s, const int T, const int K, const int64_t step, int shift, int k, const int odd, int32_t column)
 {
     const irc_v *w = s->weights[shift][k], *cells = s->cells[k] + column * step;
-    const irc_vf scale = _mm256_loadu_ps(s->scale + 8 * k), bias = _mm256_loadu_ps(s->bias + 8 * k), hi = s->clamp.hi;
-    const int64_t tap = K ? 1 : s->tap;
-    const int32_t kw = K ? K : s->kw;
-    irc_v *out = &s->rounded[column][k];
-    int32_t slot = s->ring + first < s->pairs ? s->ring + first : s->ring + first - s->pairs;
+    const irc_vf scale = _mm256_loadu_ps(s->scale + 8 * k), bias = _mm256_loadu_ps(s->bias + 8 * k);
 #define IRC_DECLARE_COLUMN(j) irc_v c##j = _mm256_setzero_si256();
     IRC_DECLARE_COLUMN(0) IRC_DECLARE_COLUMN(1) IRC_DECLARE_COLUMN(2) IRC_DECLARE_COLUMN(3)
     IRC_DECLARE_COLUMN(4) IRC_DECLARE_COLUMN(5) IRC_DECLARE_COLUMN(6) IRC_DECLARE_COLUMN(7)
-    for (const irc_v *end = w + s->taps; w < end; w += kw) {
-        const irc_v *x = cells + slot * s->columns;
-        slot = slot + 1 == s->pairs ? 0 : slot + 1;
-        if (K) {
+    if (K) {
+        IRC_UNROLL
+        for (int i = 0; i < (K + 1) / 2; i++) {
+            const irc_v *x = cells + s->row[i];
             IRC_UNROLL
-            for (int i = 0; i < K; i++)
-                IRC_SUM_COLUMNS(x + i, w[i]);
-        } else {
-            for (int32_t i = 0; i < kw; i++)
-                IRC_SUM_COLUMNS(x + i * tap, w[i]);
+            for (int j = 0; j < K; j++)
+                IRC_SUM_COLUMNS(x + j, w[i * K + j]);
+        }
+    } else {
+        for (int32_t i = 0; i < s->taps; w += s->kw, i++) {
+            const irc_v *x = cells + s->row[i];
+            for (int32_t j = 0; j < s->kw; j++)
+                IRC_SUM_COLUMNS(x + j * s->tap, w[j]);
         }
     }
 #define IRC_ROUND_COLUMN(j) \
-    out[4 * j] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_fmadd_ps(_mm256_cvtepi32_ps(c##j), scale, bias), hi));
+    c##j = _mm256_cvtps_epi32(irc_strip_below(s, K, _mm256_fmadd_ps(_mm256_cvtepi32_ps(c##j), scale, bias))); \
+    if (odd) \
+        s->words[k / 2][j] = _mm256_packs_epi32(s->rounded[j], c##j); \
+    else \
+        s->rounded[j] = c##j;
     IRC_COLUMNS(IRC_ROUND_COLUMN)
 }
 
 /* The columns of one output row, T at a time; the last ones overlap those before. cols >= T. */
 #define IRC_STRIP_LINE(name, T, K, step) \
-    static __attribute__((noinline, unused)) void irc_strip_##name##_##T(irc_strip *s, int shift, int32_t first, int32_t cols) \
+    static __attribute__((noinline, unused)) void irc_strip_##name##_##T(irc_strip *s, int shift, uint8_t *y, int64_t y_col, int32_t cols, int32_t n) \
     { \
-        for (int k = 0; k < 4; k++) \
-            for (int32_t j = 0; j < cols; j += T) \
-                irc_strip_sum(s, T, K, step, shift, k, first, j + T > cols ? cols - T : j); \
+        for (int32_t j = 0, at = 0; j < cols; j += T) { \
+            at = j + T > cols ? cols - T : j; \
+            for (int k = 0; k < 4; k += 2) { \
+                irc_strip_sum(s, T, K, step, shift, k, 0, at); \
+                irc_strip_sum(s, T, K, step, shift, k + 1, 1, at); \
+            } \
+            irc_strip_store(s, y + at * y_col, y_col, T, n); \
+        } \
     }
 #define IRC_STRIP_LINES(name, K, step) IRC_STRIP_LINE(name, 4, K, step) IRC_STRIP_LINE(name, 7, K, step) IRC_STRIP_LINE(name, 8, K, step)
 IRC_STRIP_LINES(any, 0, s->step)
@@ -179,7 +229,7 @@ IRC_STRIP_LINES(k3_s2, 3, 2)
 IRC_STRIP_LINES(k5_s1, 5, 1)
 IRC_STRIP_LINES(k5_s2, 5, 2)
 
-typedef void irc_strip_line(irc_strip *s, int shift, int32_t first, int32_t cols);
+typedef void irc_strip_line(irc_strip *s, int shift, uint8_t *y, int64_t y_col, int32_t cols, int32_t n);
 
 /* The function for the geometry and the tile that wastes least. */
 IRC_FN irc_strip_line *irc_strip_choose(const irc_strip *s, int32_t cols)
@@ -188,28 +238,10 @@ IRC_FN irc_strip_line *irc_strip_choose(const irc_strip *s, int32_t cols)
     static irc_strip_line *const lines[7][3] = {IRC_STRIP_TILES(any),   IRC_STRIP_TILES(any_s1), IRC_STRIP_TILES(any_s2),
                                                 IRC_STRIP_TILES(k3_s1), IRC_STRIP_TILES(k3_s2),  IRC_STRIP_TILES(k5_s1),
                                                 IRC_STRIP_TILES(k5_s2)};
-    const int narrow = s->tap == 1 ? s->kw : 0, strides = s->step == 1 || s->step == 2;
+    const int narrow = s->tap == 1 && s->kw == s->kh && s->clamp.fits ? s->kw : 0, strides = s->step == 1 || s->step == 2;
     const int kind = !strides ? 0 : narrow == 3 ? 2 + s->step : narrow == 5 ? 4 + s->step : s->step;
     const int32_t by8 = irc_ceil_div(cols, 8) * 8, by7 = irc_ceil_div(cols, 7) * 7;
     return lines[kind][cols < 7 ? 0 : cols < 8 || by7 < by8 ? 1 : 2];
-}
-
-/* The codes of one output row: n <= 32 channels. */
-IRC_FN void irc_strip_store(const irc_strip *s, uint8_t *y, int64_t y_col, int32_t cols, int32_t n)
-{
-    const irc_v lo = _mm256_broadcastsi128_si256(s->clamp.lo_codes), hi = _mm256_broadcastsi128_si256(s->clamp.hi_codes);
-    for (int32_t j = 0; j < cols; j++, y += y_col) {
-        const irc_v *q = s->rounded[j];
-        irc_v codes = _mm256_packus_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
-        codes = _mm256_min_epu8(_mm256_max_epu8(codes, lo), hi);
-        if (n == 32) {
-            irc_store(y, codes);
-        } else {
-            irc_store_codes(y, _mm256_castsi256_si128(codes), n < 16 ? n : 16);
-            if (n > 16)
-                irc_store_codes(y + 16, _mm256_extracti128_si256(codes, 1), n - 16);
-        }
-    }
 }
 
 IRC_INLINE int64_t irc_common_divisor(int64_t a, int64_t b)
@@ -222,25 +254,26 @@ IRC_INLINE int64_t irc_common_divisor(int64_t a, int64_t b)
     return a;
 }
 
-/* Plans the cells; the number of output columns at a time, or 0 if this is no case for this kernel. */
-IRC_FN int32_t irc_strip_plan(const irc_depthwise *p, irc_strip *s)
+/* Plans the cells; the number of output columns at a time, of `width`, or 0 if this is no case for this kernel. */
+IRC_FN int32_t irc_strip_plan(const irc_depthwise *p, int32_t width, irc_strip *s)
 {
     const int64_t unit = irc_common_divisor(p->x_col, p->tap_col);
     int32_t most = IRC_STRIP_COLS, cols;
-    if (unit <= 0 || p->cols < 4 || p->x_col < 0 || p->tap_col < 0 || p->x_col / unit > 64 || p->tap_col / unit > 64 ||
+    if (unit <= 0 || width < 4 || p->x_col < 0 || p->tap_col < 0 || p->x_col / unit > 64 || p->tap_col / unit > 64 ||
         irc_ceil_div(p->kh + 1, 2) * p->kw > IRC_STRIP_TAPS)
         return 0;
     s->unit = unit;
     s->step = (int32_t)(p->x_col / unit);
     s->tap = (int32_t)(p->tap_col / unit);
     s->kw = p->kw;
+    s->kh = p->kh;
     s->down = p->tap_row > 0 && (p->x_row == p->tap_row || p->x_row == 2 * p->tap_row) ? (int32_t)(p->x_row / p->tap_row) : 0;
     s->pairs = irc_ceil_div(p->kh + s->down, 2);
     while (most >= 4 && (most - 1) * s->step + (p->kw - 1) * s->tap >= IRC_STRIP_CELLS / s->pairs)
         most -= 4;
     if (most < 4)
         return 0;
-    cols = irc_ceil_div(p->cols, irc_ceil_div(p->cols, most));
+    cols = irc_ceil_div(width, irc_ceil_div(width, most));
     return cols < 4 ? 4 : cols;
 }
 
@@ -264,9 +297,12 @@ IRC_FN void irc_strip_run(const irc_depthwise *p, const uint8_t *x, uint8_t *y, 
         ready = top + s->pairs;
         for (int32_t r = 0; r < band && row + r < last; r++) {
             const int32_t above = r * s->down;
-            s->taps = irc_ceil_div(above % 2 + p->kh, 2) * p->kw;
-            line(s, above % 2, above / 2, cols);
-            irc_strip_store(s, y + (row + r) * p->y_row, p->y_col, cols, n);
+            s->taps = irc_ceil_div(above % 2 + p->kh, 2);
+            for (int32_t i = 0; i < s->taps; i++) {
+                const int32_t slot = s->ring + above / 2 + i;
+                s->row[i] = (slot < s->pairs ? slot : slot - s->pairs) * s->columns;
+            }
+            line(s, above % 2, y + (row + r) * p->y_row, p->y_col, cols, n);
         }
     }
 }
@@ -276,20 +312,25 @@ IRC_FN void irc_depthwise_strip(const irc_depthwise *p, const uint8_t *x, const 
                                 const uint8_t *residual, void *y, int64_t batch, int32_t first, int32_t last, int32_t from, int32_t to)
 {
     irc_strip s;
-    const int32_t cols = residual || p->float_output ? 0 : irc_strip_plan(p, &s);
+    const int32_t narrow = to - from <= 16 && p->cols >= 8, width = narrow ? (p->cols + 1) / 2 : p->cols;
+    const int32_t cols = residual || p->float_output ? 0 : irc_strip_plan(p, width, &s);
     if (!cols) {
         for (int32_t row = first; row < last; row++)
             irc_depthwise_line(p, x, w, scale, bias, residual, y, batch * p->rows + row, from, to);
         return;
     }
-    s.clamp = irc_clamp_of(0.0f, p->lo, p->hi, 0);
+    s.narrow = narrow;
+    s.upper = narrow ? (p->cols - width) * p->x_col : 16;
+    s.y_upper = narrow ? (p->cols - width) * p->y_col : 16;
+    s.clamp = irc_clamp_of(0.0f, p->lo, p->hi, p->flags & IRC_CODES_FIT);
+    s.full = p->lo <= 0.0f && p->hi >= 255.0f;
     irc_strip_factors(scale + from, to - from, s.scale);
     irc_strip_factors(bias + from, to - from, s.bias);
     irc_strip_weights(p, w + from, 0, &s);
     if (s.down == 1)
         irc_strip_weights(p, w + from, 1, &s);
-    for (int32_t j = 0; j < p->cols; j += cols) {
-        const int32_t column = j + cols > p->cols ? p->cols - cols : j; /* the last ones overlap those before */
+    for (int32_t j = 0; j < width; j += cols) {
+        const int32_t column = j + cols > width ? width - cols : j; /* the last ones overlap those before */
         irc_strip_run(p, x + batch * p->x_batch + column * p->x_col + from, (uint8_t *)y + batch * p->y_batch + column * p->y_col + from,
                       first, last, cols, to - from, &s);
     }
