@@ -11,6 +11,7 @@ from irc.passes.context import Context
 from irc.passes.edit import remove_dead
 from irc.passes.integer_rules.arithmetic import lower_arithmetic
 from irc.passes.integer_rules.contraction import lower_contraction
+from irc.passes.integer_rules.embedding import lower_embedding
 from irc.passes.integer_rules.lookup import lift_quantize, lower_function
 from irc.passes.integer_rules.movement import sink_dequantize
 from irc.passes.integer_rules.product import lower_product
@@ -32,6 +33,7 @@ class LowerToInteger(Pass):
         Q(clamp(MatMul(DQ(a), DQ(b))))              ->  QBatchMatMul(a, b)
         Q(clamp(DQ(a) + DQ(b)))                     ->  QAdd(a, b)          also -, *, means
         Q(f(DQ(c)))                                 ->  QLookup(c, table)   f any function of one code
+        Gather(DQ(table), i), one scale a row       ->  Gather(codes, i) * Gather(scales, i)
 
     A contraction whose result is read as float gives float. What stays of Q and DQ stands where integers meet floats.
     Valid because each rewrite computes what it replaces, with one rounding in float32 where there were several: codes
@@ -59,6 +61,7 @@ RULES: tuple[Rule, ...] = (
     lower_product,
     lower_arithmetic,
     lower_function,
+    lower_embedding,
 )
 
 

@@ -30,4 +30,5 @@ INTEGER_POLICY = QuantPolicy(
     float_bias=True,
     matmul_right_symmetric=True,
     bias_add_fused=True,
+    quantize_embeddings=True,
 )

@@ -23,7 +23,7 @@ from irc.types import Array, tensor
 from irc.verify import verify
 
 ROWS, WIDTH = 700, 32
-POLICY = replace(INTEGER_POLICY, quantize_embeddings=True)
+POLICY = INTEGER_POLICY
 
 
 def table() -> Array:
