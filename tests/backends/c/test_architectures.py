@@ -32,10 +32,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
-# Of the largest magnitude of an output, against the reference of the float kernels. Float: what it leaves to torch, above
-# all products, sums in another order, through dozens of layers; the largest seen is 2.1e-5. Mixed: such a difference may
-# turn a number on the edge between two codes into the other, and a code is 1/255 of a range: a few of them. All integer:
-# none.
+# Of the largest magnitude of an output, against the reference of the float kernels. Float: what it leaves to torch,
+# above all products, sums in another order, through dozens of layers; the largest seen is 2.1e-5. Mixed: such a
+# difference may turn a number on the edge between two codes into the other, and a code is 1/255 of a range: a few of
+# them. All integer: none.
 FLOAT, MIXED = 1e-4, 4 / 255
 FAST = {"mobilenet_v2", "tagger"}  # the others are slow to compile
 Sample = dict[str, Array]
