@@ -27,6 +27,7 @@ types: $(STAMP)
 check: lint types test
 
 bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	for each in fusion_table scale resources peers bench; do $(BIN)/python benchmarks/$$each.py || exit 1; done
 
 $(STAMP): pyproject.toml constraints.txt requirements-models.txt

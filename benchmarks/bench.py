@@ -7,7 +7,8 @@ idles while others have their turn. Printed of each, and nothing is left out tha
 
     min ms, median, CPU ms   of a run; CPU is of all threads
     x best peer              how many times faster than the fastest peer (irc left out): the middle over the turns
-    GOP/s                    two operations a multiply-accumulate of the float model, over the fastest run
+    GOP/s, of limit          two operations a multiply-accumulate of the float model, over the fastest run; its share of
+                             what that many cores do at most in int8, from registers, without Winograd's savings
     crops, photos, agree     SQNR in dB against the float32 torch module, on crops of the calibration's photographs and
                              on photographs from other sources; share of equal classes
     tokens, cosine           the same for text: SQNR of hidden states, mean cosine of the embeddings
@@ -31,14 +32,16 @@ from bench_accuracy import score
 from bench_models import NAMES, BenchModel, bench_model
 from bench_peers import PEERS, Prepared, left_out, prepared
 from bench_run import OURS, Plan, Result, best_peer, measure, speedup
-from bench_table import markdown, rows, terminal
+from bench_table import FLOAT_PEERS, markdown, rows, summary, terminal
 from measure import machine, verdict
 from peer_base import Peer
 from peer_irc import ISA
 
+from irc.backends.c.isa import host_isas
+from irc.backends.c.machine import peak_gops
+
 # how many times faster than the best peer, with one thread; with more threads: faster
 BARS = {"effnet_lite0": 1.5, "mobilenet_v2": 1.5, "resnet18": 1.2, "resnet50": 1.2, "minilm": 1.2}
-FLOAT_PEERS = ("ort-fp32", "ov-default")  # the accuracy bar is that of the most exact of the others
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = Plan(options.turns, options.runs, options.starts, environment)
     print(f"{machine()}, {os.cpu_count()} cores")
     print(f"OpenVINO may use {options.max_isa or 'what there is'}, irc {options.isa or 'what there is'}")
-    passed, sections = True, []
+    limit = peak_gops(options.isa or host_isas()[-1].name)
+    print(f"at most {limit:.0f} GOP/s of int8 a core")
+    passed, sections, totals = True, [], []
     for name in options.models:
         model = bench_model(name)
         files, failed = _prepare([PEERS[peer] for peer in options.peers], model)
@@ -57,22 +62,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for threads in options.threads if files else ():
             results = measure(model, files, threads, plan)
             title = f"{name}, {threads} thread{'s' if threads > 1 else ''}"
-            table = rows(model, results)
+            table = rows(model, results, limit * min(threads, os.cpu_count() or 1))
             print(f"\n{title}; load of the machine {os.getloadavg()[0]:.1f}\n{terminal(table)}", flush=True)
             sections.append(markdown(table, title))
+            totals.append(summary(model, results, threads))
             passed &= _judge(name, results, threads)
+    if totals:
+        print(f"\n{terminal(totals)}")
     if options.markdown:
-        options.markdown.write_text("\n\n".join(sections) + "\n")
+        options.markdown.write_text("\n\n".join([markdown(totals, "model, batch 1"), *sections]) + "\n")
     return 0 if passed else 1
 
 
 def _prepare(peers: Iterable[Peer], model: BenchModel) -> tuple[dict[str, Prepared], bool]:
-    """The files of the peers that can run the model, and whether one failed; says what is missing and why."""
+    """The files of the peers that can run the model, and whether one failed or is not installed; says which and why."""
     files, failed = {}, False
     print(f"\n{model.name}: {model.macs / 1e9:.2f} GMAC")
     for peer in peers:
         if reason := left_out(peer, model):
             print(f"  {peer.name}: left out: {reason}")
+            failed |= "not installed" in reason
             continue
         try:
             files[peer.name] = file = prepared(peer, model)

@@ -3,10 +3,10 @@
     python benchmarks/kernels.py [--isa avx2] [--models resnet18 ...] [--weights real|half] [--layers]
 
 Each layer runs alone with its weights cold (flushed from the caches before every run, as in a network, where all other
-layers' weights have passed since) and its activations warm. The limit is the int8 products of a loop of vpmaddubsw,
-vpmaddwd and vpaddd on registers, taken beside each layer; 2 operations a product. Winograd kernels save products, so
-that they pass 100 %. Weights: `real` are drawn from a bell curve and scaled so that each channel's largest is 127,
-`half` so that it is 64.
+layers' weights have passed since) and its activations warm. The limit is the int8 products of a loop on registers with
+the instruction set's own instructions; 2 operations a product. Winograd kernels save products, and AVX2's kernels for
+weights that may be added by fours save sums: both can pass 100 %. Weights: `real` are drawn from a bell curve and
+scaled so that each channel's largest is 127, `half` so that it is 64.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import numpy as np
 from kernel_layers import MODELS, Layer, merged
 from numpy.typing import NDArray
 
+from irc.backends.c.emit.sources import KERNELS
 from irc.backends.c.isa import MACHINES, host_isas
-from irc.backends.c.packing import fit_flags, pack_dense, pack_depthwise
+from irc.backends.c.machine import peak_gops
+from irc.backends.c.packing import CODES_FIT, fit_flags, is_winograd_shape, pack_dense, pack_depthwise
+from irc.backends.c.toolchain import COMMON_FLAGS, GCC_FLAGS
 
-KERNELS = Path(__file__).parents[1] / "backends" / "c" / "kernels"
-CODES_FIT = 4
 Bytes = NDArray[np.uint8]
 
 DRIVER = r"""
@@ -91,30 +92,6 @@ void bench_depthwise(const irc_depthwise *p, const uint8_t *x, const int8_t *w, 
     BENCH(irc_depthwise_u8(p, x, w, scale, bias, NULL, y, 0, 1))
 }
 
-/* giga-operations a second of the loop that bounds products of int8, without winograd */
-double limit(void)
-{
-    double best = 1e30;
-#if defined(__x86_64__)
-    for (int i = 0; i < 20; i++) {
-        double t = now();
-        for (int n = 0; n < 2000; n++)
-            __asm__ volatile(
-#define LANE(a) \
-    "vpmaddubsw %%%%ymm14,%%%%ymm15,%%%%ymm12\n\tvpmaddwd %%%%ymm14,%%%%ymm12,%%%%ymm12\n\t" \
-    "vpaddd %%%%ymm12,%%%%ymm" #a ",%%%%ymm" #a "\n\t"
-                LANE(0) LANE(1) LANE(2) LANE(3) LANE(4) LANE(5) LANE(6) LANE(7) LANE(8) LANE(9)
-                ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-                "xmm8", "xmm9", "xmm12");
-        t = now() - t;
-        best = t < best ? t : best;
-    }
-    return 2000.0 * 10 * 32 * 2 / best * 1e-3;
-#else
-    return best;
-#endif
-}
-
 int scratch_bytes(void) { return IRC_CONV_SCRATCH > IRC_WINOGRAD_SCRATCH ? IRC_CONV_SCRATCH : IRC_WINOGRAD_SCRATCH; }
 """
 
@@ -124,11 +101,10 @@ def build(isa: str, compiler: str) -> ctypes.CDLL:
     flags = next(i.flags for machine in MACHINES.values() for i in machine if i.name == isa)
     folder = Path(tempfile.mkdtemp(prefix="irc-bench-"))
     (folder / "driver.c").write_text(DRIVER % {"isa": isa})
-    command = [shutil.which(compiler) or compiler, "-std=c99", "-O2", *flags, "-ffp-contract=off", "-fPIC", "-shared"]
+    own = GCC_FLAGS if "gcc" in compiler else ()
+    command = [shutil.which(compiler) or compiler, "-std=c99", *COMMON_FLAGS, *own, *flags, "-fPIC", "-shared"]
     subprocess.run([*command, f"-I{KERNELS}", "driver.c", "-o", "driver.so", "-lm"], cwd=folder, check=True)
-    library = ctypes.CDLL(str(folder / "driver.so"))
-    library.limit.restype = ctypes.c_double
-    return library
+    return ctypes.CDLL(str(folder / "driver.so"))
 
 
 class Bench:
@@ -146,8 +122,8 @@ class Bench:
         made: NDArray[np.int8] = np.rint(w / np.abs(w).max(axis=1, keepdims=True) * self.highest).astype(np.int8)
         return made
 
-    def time(self, layer: Layer, winograd: bool) -> tuple[float, float, float]:
-        """us min and median, and the limit in GOP/s beside it."""
+    def time(self, layer: Layer, winograd: bool) -> tuple[float, float]:
+        """us min and median."""
         k, s = layer.kernel, layer.stride
         height, width, n = (layer.height - 1) * s + k, (layer.width - 1) * s + k, layer.n
         channels = n if layer.depthwise else layer.channels
@@ -166,7 +142,7 @@ class Bench:
             inputs = [x, _slack(packed), scale, bias, y, self.scratch]
             run, options = self.library.bench_conv, [int(winograd), self.turns]
         run(ctypes.byref(struct), *map(_at, inputs), ctypes.c_long(packed.nbytes), *options, _at(us))
-        return us[0], us[1], self.library.limit()
+        return us[0], us[1]
 
 
 _I, _L, _F = ctypes.c_int32, ctypes.c_int64, ctypes.c_float
@@ -214,18 +190,19 @@ def _at(data: NDArray[Any]) -> ctypes.c_void_p:
     return ctypes.c_void_p(data.ctypes.data)
 
 
-def winograd_fits(layer: Layer) -> bool:
-    """Where irc_winograd_u8 is the better kernel: the rule of winograd.h."""
-    plain = not layer.depthwise and layer.kernel == 3 and layer.stride == 1
-    return plain and layer.channels % 4 == 0 and min(layer.channels, layer.n) >= 32 and layer.height * layer.width >= 16
+def by_winograd(layer: Layer, isa: str) -> bool:
+    """Whether irc_winograd_u8 is the kernel of that layer."""
+    weight, stride = (layer.n, layer.channels, layer.kernel, layer.kernel), layer.stride
+    fits = is_winograd_shape(weight, 1, (stride, stride, 1, 1)) and layer.height * layer.width >= 16
+    return isa == "avx2" and not layer.depthwise and fits
 
 
-def report(bench: Bench, model: str, layers: list[Layer], show: bool) -> None:
+def report(bench: Bench, isa: str, model: str, layers: list[Layer], show: bool) -> None:
     """One line a layer if `show`, and the sum of the model."""
-    total = ideal = 0.0
+    total, ideal, limit = 0.0, 0.0, peak_gops(isa)
     for layer in merged(layers):
-        winograd = winograd_fits(layer)
-        low, median, limit = bench.time(layer, winograd)
+        winograd = by_winograd(layer, isa)
+        low, median = bench.time(layer, winograd)
         gops = 2e-3 * layer.macs / low
         total += low * layer.count
         ideal += 2e-3 * layer.macs / limit * layer.count
@@ -241,13 +218,13 @@ def main() -> None:
     parser.add_argument("--compiler", default="gcc")
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--weights", default="real", choices=("real", "half"))
-    parser.add_argument("--turns", type=int, default=50)
+    parser.add_argument("--turns", type=int, default=50, choices=range(1, 1001), metavar="1..1000")
     parser.add_argument("--layers", action="store_true", help="a line for each layer")
     options = parser.parse_args()
     bench = Bench(options.isa, options.compiler, options.weights, options.turns)
-    print(f"{options.isa}: limit {bench.library.limit():.0f} GOP/s")
+    print(f"{options.isa}: limit {peak_gops(options.isa):.0f} GOP/s")
     for model in options.models:
-        report(bench, model, MODELS[model], options.layers)
+        report(bench, options.isa, model, MODELS[model], options.layers)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from bench_models import BenchModel, content_key
 from bench_nets import mobilenet_v2, settle
 from bench_peers import PEERS, Prepared, left_out
 from bench_run import Result, best_peer, speedup
-from bench_table import markdown, terminal
+from bench_table import markdown, summary, terminal
 from bench_worker import Worker
 from latency import Timed
 
@@ -112,6 +112,21 @@ def test_tables() -> None:
     assert markdown(table, "net") == "| net | ms | says |\n| --- | ---: | --- |\n| a | 1.0 | f32 |\n| long | 10.0 |  |"
 
 
+def test_a_summary_names_the_fastest_of_each_family(tmp_path: Path) -> None:
+    model = BenchModel("resnet18", tmp_path)
+    results = {
+        "ort-u8s8": result([4.0]),
+        "ort-u8s7": result([3.0], db=25.0),
+        "ov-int8": result([2.5]),
+        "irc": result([2.0], db=30.0),
+    }
+    row = summary(model, results, 2)
+    assert row[""] == "resnet18, 2 threads"
+    assert (row["onnxruntime int8, ms"], row["OpenVINO int8, ms"], row["OpenVINO default, ms"]) == ("3.00", "2.50", "")
+    assert (row["irc, ms"], row["times as fast as the best"]) == ("2.00", "1.25")
+    assert (row["dB, best int8 peer"], row["dB, irc"]) == ("25.0", "30.0")
+
+
 def test_a_settled_network_tells_images_apart() -> None:
     """Its logits are mostly what differs between images, and another draw of the same seed gives the same network."""
     torch.manual_seed(0)
@@ -134,7 +149,9 @@ def test_a_model_from_end_to_end(
     file = tmp_path / "table.md"
     quick = ["--threads", "1", "--turns", "2", "--runs", "2", "--starts", "1", "--markdown", str(file)]
     assert bench.main(["--models", "resnet18", "--peers", "ort-fp32", "ort-u8s8", *quick]) == 0
-    heading, _, *lines = [line.strip("| ").split(" | ") for line in file.read_text().splitlines()]
+    totals, details = file.read_text().split("\n\n")
+    assert totals.splitlines()[2].startswith("| resnet18, 1 thread | ")
+    heading, _, *lines = [line.strip("| ").split(" | ") for line in details.splitlines()]
     rows = {line[0]: dict(zip(heading[1:], line[1:], strict=False)) for line in lines}
     assert list(rows) == ["ort-fp32", "ort-u8s8"]
     assert float(rows["ort-fp32"]["photos"]) > 90  # the export is the torch module, to float32's rounding
