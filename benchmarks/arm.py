@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from arm_instructions import build_plugin, per_call
-from arm_program import CROSS, MISSING, PROCESSORS, QEMU, build_program
+from c_program import CROSS, MISSING, PROCESSORS, QEMU, build_program
 
 import irc
 import openset
@@ -47,7 +47,7 @@ def main() -> int:
         print(f"{options.model}: {macs / 1e6:.0f} MMAC; one inference under qemu")
         print(f"{'':10}{'processor':14}{'instructions':>14}{'MAC each':>10}  bits")
         for isa, cpu in PROCESSORS.items():
-            code, chosen, got = program.run(inputs, cpu)
+            code, chosen, got = program.run(inputs, cpu=cpu)
             equal = code == 0 and chosen == isa and np.array_equal(got[0], wanted)
             found = per_call(program.command(inputs, isa=isa), cpu, plugin, 2)
             total = sum(found.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arm_program import CROSS, MISSING, PROCESSORS, QEMU, Program, build_program
+from c_program import CROSS, MISSING, PROCESSORS, QEMU, Program, build_program
 
 import irc
 import openset
@@ -29,7 +29,7 @@ def program(compile_small: Compile, tmp_path_factory: pytest.TempPathFactory) ->
 def test_bits(program: Program, compile_small: Compile, isa: str) -> None:
     here = compile_small("c:portable")
     for threads, image in enumerate(images(2, seed=5), 1):
-        code, chosen, (got,) = program.run([image], PROCESSORS[isa], threads=threads)
+        code, chosen, (got,) = program.run([image], cpu=PROCESSORS[isa], threads=threads)
         assert (code, chosen) == (0, isa)
         np.testing.assert_array_equal(got, here(image))
 
@@ -38,7 +38,7 @@ def test_bits(program: Program, compile_small: Compile, isa: str) -> None:
 @pytest.mark.parametrize("isa", PROCESSORS)
 def test_forced(program: Program, compile_small: Compile, isa: str) -> None:
     (image,) = images(1, seed=6)
-    code, chosen, (got,) = program.run([image], "max", isa=isa)
+    code, chosen, (got,) = program.run([image], cpu="max", isa=isa)
     assert (code, chosen) == (0, isa)
     np.testing.assert_array_equal(got, compile_small("c:portable")(image))
 
@@ -46,7 +46,7 @@ def test_forced(program: Program, compile_small: Compile, isa: str) -> None:
 @needs_arm
 def test_what_the_processor_lacks_is_refused(program: Program) -> None:
     (image,) = images(1)
-    assert program.run([image], "cortex-a72", isa="i8mm")[0] == 3
+    assert program.run([image], cpu="cortex-a72", isa="i8mm")[0] == 3
 
 
 @needs_arm
@@ -69,7 +69,7 @@ def test_whole_models(name: str, tmp_path: Path) -> None:
     assert isinstance(wanted, np.ndarray)
     assert wanted.std() > 0
     for isa, cpu in PROCESSORS.items():
-        code, chosen, (got,) = program.run(inputs, cpu)
+        code, chosen, (got,) = program.run(inputs, cpu=cpu)
         assert (code, chosen) == (0, isa)
         np.testing.assert_array_equal(got, wanted)
 

@@ -1,4 +1,4 @@
-"""A compiled model as a program for 64-bit ARM, run by qemu: for tests of bits, and to count instructions."""
+"""A compiled model as a program, run by qemu for ARM, or here, say with sanitizers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ _MAIN = """
 static const size_t input_bytes[] = {INPUTS}, output_bytes[] = {OUTPUTS};
 enum { inputs = sizeof input_bytes / sizeof *input_bytes, outputs = sizeof output_bytes / sizeof *output_bytes };
 
-static void *aligned(size_t bytes) { return aligned_alloc(64, (bytes + 127) / 64 * 64); }
-
 /* arguments: file of inputs, file of outputs, threads, instruction set or "best", runs */
 int main(int count, char **arguments)
 {
@@ -44,19 +42,21 @@ int main(int count, char **arguments)
     const char *isa = count == 6 && strcmp(arguments[4], "best") ? arguments[4] : NULL;
     FILE *file = count == 6 ? fopen(arguments[1], "rb") : NULL;
     irc_@ *net = NULL;
+    void *memory;
     int code;
     if (!file)
         return 100;
     for (int i = 0; i < inputs; i++) {
-        void *data = aligned(input_bytes[i]);
+        void *data = malloc(input_bytes[i]); /* not a byte more: a sanitizer sees what is read past it */
         if (fread(data, 1, input_bytes[i], file) != input_bytes[i])
             return 101;
         x[i] = data;
     }
     fclose(file);
     for (int i = 0; i < outputs; i++)
-        y[i] = aligned(output_bytes[i]);
-    code = irc_@_init(aligned(irc_@_size(threads)), irc_@_size(threads), threads, isa, &net);
+        y[i] = malloc(output_bytes[i]);
+    memory = aligned_alloc(64, (irc_@_size(threads) + 63) / 64 * 64);
+    code = irc_@_init(memory, irc_@_size(threads), threads, isa, &net);
     for (int i = 0; !code && i < runs; i++)
         code = irc_@_run_array(net, x, y);
     if (code)
@@ -66,14 +66,20 @@ int main(int count, char **arguments)
     file = fopen(arguments[2], "wb");
     for (int i = 0; file && i < outputs; i++)
         fwrite(y[i], 1, output_bytes[i], file);
-    return file && !fclose(file) ? 0 : 102;
+    code = file && !fclose(file) ? 0 : 102;
+    for (int i = 0; i < inputs; i++)
+        free((void *)x[i]);
+    for (int i = 0; i < outputs; i++)
+        free(y[i]);
+    free(memory);
+    return code;
 }
 """
 
 
 @dataclass(frozen=True)
 class Program:
-    """An executable for 64-bit ARM.
+    """An executable.
 
     shapes : of the outputs, with their NumPy dtypes
     """
@@ -89,13 +95,18 @@ class Program:
         return [str(self.path), *files, str(threads), isa]
 
     def run(
-        self, inputs: Sequence[Array], cpu: str, *, threads: int = 1, isa: str = "best"
+        self, inputs: Sequence[Array], *, cpu: str = "", threads: int = 1, isa: str = "best"
     ) -> tuple[int, str, list[Array]]:
-        """Exit code, the instruction set that was chosen, and the outputs; the last two only if the code is 0."""
-        assert QEMU is not None
-        command = [QEMU, "-cpu", cpu, *self.command(inputs, threads=threads, isa=isa), "1"]
+        """Exit code, the instruction set that was chosen or what went wrong, and the outputs if the code is 0.
+
+        cpu : qemu's name of the ARM processor to run it on; this machine's own if empty
+        """
+        emulator = [QEMU or "qemu-aarch64", "-cpu", cpu] if cpu else []
+        command = [*emulator, *self.command(inputs, threads=threads, isa=isa), "1"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-        return done.returncode, done.stdout.strip(), [] if done.returncode else self.outputs()
+        if done.returncode:
+            return done.returncode, done.stderr, []
+        return 0, done.stdout.strip(), self.outputs()
 
     def outputs(self) -> list[Array]:
         """What the last run wrote."""
@@ -106,8 +117,11 @@ class Program:
         return arrays
 
 
-def build_program(artifact: CArtifact, folder: Path) -> Program:
-    """Compile an artifact of target `c:aarch64`, warnings being errors, and link it with a main function."""
+def build_program(artifact: CArtifact, folder: Path, *, flags: Sequence[str] = ()) -> Program:
+    """Compile an artifact's C, warnings being errors, and link it with a main function.
+
+    flags : for compiling and linking, after the compiler's own
+    """
     sources, ports = artifact.sources, artifact.program
     sizes = [
         ", ".join(str(p.view.elements * np.dtype(p.view.dtype.numpy).itemsize) for p in of)
@@ -118,13 +132,14 @@ def build_program(artifact: CArtifact, folder: Path) -> Program:
     )
     write_files(folder, sources.files)
     (folder / "main.c").write_text(main)
-    compiler, objects = find_compiler("aarch64"), []
-    for path, flags in {**sources.objects, "main.c": ()}.items():
+    compiler, objects = find_compiler(artifact.machine), []
+    for path, own in {**sources.objects, "main.c": ()}.items():
         objects.append(path[:-2] + ".o")
         standard = ["-std=c11"] if path == "main.c" else []
-        command = [*compiler.command, *WARNINGS, *compiler.flags, *standard, *flags, "-c", path, "-o", objects[-1]]
-        subprocess.run(command, cwd=folder, check=True, timeout=600)
-    link = [*compiler.command, "-static", *objects, "-o", "main", "-lm", "-lpthread"]
+        command = [*compiler.command, *WARNINGS, *compiler.flags, *standard, *own, *flags]
+        subprocess.run([*command, "-c", path, "-o", objects[-1]], cwd=folder, check=True, timeout=600)
+    static = ["-static"] if artifact.machine == "aarch64" else []
+    link = [*compiler.command, *static, *flags, *objects, "-o", "main", "-lm", "-lpthread"]
     subprocess.run(link, cwd=folder, check=True, timeout=60)
     shapes = tuple((p.view.shape, np.dtype(p.view.dtype.numpy).str) for p in ports.outputs)
     return Program(folder / "main", shapes)
