@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 DROPPED = 3  # runs after each switch: the caches are full of another model
+PAUSE = 0.1  # seconds before each turn: a runtime's threads spin for a while after its last run, on the next one's core
 
 
 @dataclass
@@ -42,6 +43,7 @@ def interleaved(calls: Mapping[str, Callable[[], object]], *, turns: int = 20, r
     timed = {name: Timed() for name in calls}
     for turn in range(turns):
         for name in list(calls)[:: -1 if turn % 2 else 1]:
+            time.sleep(PAUSE)
             for _ in range(DROPPED):
                 calls[name]()
             timed[name].wall.append([])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import irc.ops  # noqa: F401  # fills the registry of ops
 from irc.backends.artifact import Artifact
-from irc.backends.c.artifact import MODEL_FILE, CArtifact
+from irc.backends.c.artifact import MODEL_FILE, CArtifact, stored_options
 from irc.backends.c.lower import missing_early, refuse
 from irc.backends.onnx.artifact import OnnxArtifact
 from irc.backends.registry import find_target, target_of
@@ -138,16 +138,22 @@ def compile(
     return _artifact(graph, goal, ledger, opset=opset, threads=threads, isa=isa, name=name, dims=dims, tune=tune)
 
 
-def open(path: str | Path) -> Artifact:
+def open(path: str | Path, *, threads: int = 1, isa: str = "") -> Artifact:
     """The artifact that was saved at `path`, a file or a folder; any other ONNX file will do too.
+
+    threads, isa : of calls of a C artifact, as for `compile`
 
     Raises
     ------
     ModelError : there is no model, or it cannot be read.
+    OptionError : `threads` or `isa` is none that the target's code has.
     """
     place = Path(path)
     graph = read_onnx(place / MODEL_FILE if place.is_dir() else place)
-    return _artifact(graph, target_of(graph), Ledger([Row("opened", notes=list(graph.info.notes))]))
+    target, report = target_of(graph), Report(Ledger([Row("opened", notes=list(graph.info.notes))]))
+    if target.kind == "c" and place.is_dir():
+        return CArtifact(graph, target, report, threads=threads, isa=isa, **stored_options(place))
+    return _artifact(graph, target, report.ledger, threads=threads, isa=isa)
 
 
 def _artifact(

@@ -67,6 +67,8 @@ def atomic_folder(path: Path, *, marker: str) -> Iterator[Path]:
     """
     if path.exists() and not (path / marker).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise OutputError(f"'{path}' exists and holds something else; choose another output path, or remove it")
+    if not path.parent.is_dir():
+        raise OutputError(f"'{path}' cannot be written: there is no folder '{path.parent}'; make it first")
     try:
         made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:

@@ -56,9 +56,12 @@ class QuantPolicy:
     float_bias : the bias of a contraction stays float (TensorRT), instead of int32 through a DequantizeLinear
     adds_in_16_bits : of an op and its weight's shape, how many products the target adds in 16 bits (x86 without VNNI):
         0, 2 or 4; weights are scaled so that they fit
+    adds_by_rows : these products are of one row of a convolution's kernel (irc's C), not one after the other through
+        all of it (onnxruntime)
     gemm_output_float : a Gemm or MatMul may give float out, so that a graph's last layer is not requantized
     matmul_right_symmetric : the second of two data that a MatMul multiplies has codes -128 to 127 and zero point 0
     bias_add_fused : a constant that is added to a contraction, one number a channel, is its bias and stays float
+    as_convolutions : `quantize` makes convolutions of batch norms that are still there and of some transposed ones
     quantize_embeddings : a table from which Gather takes rows is held as codes, with one scale a row
     """
 
@@ -70,9 +73,11 @@ class QuantPolicy:
     residual_skip_only: bool = False
     float_bias: bool = False
     adds_in_16_bits: Callable[[Op, tuple[int, ...]], int] = adds_in_32_bits
+    adds_by_rows: bool = False
     gemm_output_float: bool = True
     matmul_right_symmetric: bool = False
     bias_add_fused: bool = False
+    as_convolutions: bool = False
     quantize_embeddings: bool = False
 
     def runs_integer(self, op: Op) -> bool:

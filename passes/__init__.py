@@ -6,6 +6,7 @@
     edit, qdq, quantized_contractions   what several passes do alike
     simplify_rules, integer_rules       the rules of `simplify`, those of `lower-to-integer`
     smooth_folding                      where `smooth-quant` puts its factors
+    as_convolutions                     what `quantize` does first, where the target wants it
     every other file                    the pass of that name
 """
 

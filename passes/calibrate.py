@@ -172,8 +172,9 @@ def _calibrate_constant(node: Node, vnni: bool, context: Context) -> None:
 
 def _needed(user: Node, data: Array, context: Context) -> Array:
     """The scale of each output channel that keeps what the target adds in 16 bits from saturating."""
-    products = context.target.policy.adds_in_16_bits(user.op, data.shape)
-    return largest_sums(user, data, products) / sum_limit(products)
+    policy = context.target.policy
+    products = policy.adds_in_16_bits(user.op, data.shape)
+    return largest_sums(user, data, products, by_rows=policy.adds_by_rows) / sum_limit(products)
 
 
 def _reads_weight(user: Node, value: Value) -> bool:

@@ -55,7 +55,7 @@ class FoldBatchNorm(Rewrite):
             return _fold_scale_or_shift(node)
         if not isinstance(node.op, BatchNormalization):
             return None
-        affine = _affine_of(node, node.op)
+        affine = affine_of(node, node.op)
         if isinstance(affine, Declined):
             return affine
         source = node.inputs[0]
@@ -78,7 +78,8 @@ class _Affine(NamedTuple):
     b: Array
 
 
-def _affine_of(node: Node, op: BatchNormalization) -> _Affine | Declined:
+def affine_of(node: Node, op: BatchNormalization) -> _Affine | Declined:
+    """What the batch norm computes, if it does so from constants alone."""
     if op.training_mode:
         return Declined("it is in training mode: its mean and variance are those of the batch")
     if not only_first_output_read(node):

@@ -119,8 +119,11 @@ class OptimizeRounding(Pass):
 
 def _together(site: _Site, context: Context) -> torch.Tensor | None:
     """Which of the site's products the target adds in 16 bits; None if it does not."""
-    products = context.target.policy.adds_in_16_bits(site.node.op, site.weight.shape)
-    return torch.from_numpy(product_groups(site.node, site.weight.shape, products)) if products else None
+    policy, shape = context.target.policy, site.weight.shape
+    products = policy.adds_in_16_bits(site.node.op, shape)
+    if not products:
+        return None
+    return torch.from_numpy(product_groups(site.node, shape, products, by_rows=policy.adds_by_rows))
 
 
 def _site(node: Node, context: Context) -> _Site | None:

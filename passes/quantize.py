@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from irc.analysis.ranges import METHODS
 from irc.graph import Graph
+from irc.passes.as_convolutions import as_convolutions
 from irc.passes.base import LOSSY, Pass, option
 from irc.passes.calibrate import Calibrate
 from irc.passes.context import Context
@@ -22,7 +23,10 @@ class Quantize(Pass):
     order.
 
     Put `fold-batch-norm` and `fold-pad` before it: a batch norm that is still there is one more range to lose
-    precision in. Lossy; see the passes themselves for what each does and why it is valid.
+    precision in. For C targets one between integer layers, as behind DenseNet's Concat, becomes a depthwise convolution
+    of one tap, and a transposed convolution whose stride is its kernel a convolution and DepthToSpace.
+
+    Lossy; see the passes themselves for what each does and why it is valid.
     """
 
     numerics = LOSSY
@@ -37,6 +41,10 @@ class Quantize(Pass):
     vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
 
     def run(self, graph: Graph, context: Context) -> None:
+        policy = context.target.policy
+        if policy.as_convolutions and (made := as_convolutions(graph, policy, self.skip)):
+            names = ", ".join(node.name for node in made[:4]) + (", …" if len(made) > 4 else "")
+            context.note(f"{len(made)} nodes are convolutions now, which the target runs as integer: {names}")
         InsertFakeQuant(skip=self.skip, weight_bits=self.weight_bits).run(graph, context)
         Calibrate(method=self.method, percentile=self.percentile, vnni=self.vnni).run(graph, context)
         if self.rounding == "gptq":

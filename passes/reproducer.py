@@ -33,7 +33,8 @@ def write_reproducer(
         made = _new_folder(folder, passes[0].pass_name())
         save_text(graph, made / "graph.irc")
         command = ["irc", "compile", str(made / "graph.irc"), "--passes", format_pipeline(passes)]
-        command += ["--target", context.target.name, "--seed", str(context.seed), "-o", str(made / "out.onnx")]
+        output = made / ("out" if context.target.kind == "c" else "out.onnx")  # C is a folder
+        command += ["--target", context.target.name, "--seed", str(context.seed), "-o", str(output)]
         if check:
             command += ["--check", check]
         if context.calibration is not None:

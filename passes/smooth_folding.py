@@ -45,9 +45,16 @@ class Edit:
 
 
 def folding(value: Value, readers: Sequence[Node]) -> list[Edit] | None:
-    """The edits that multiply the channels of the value; None if other nodes than `readers` would notice."""
+    """The edits that multiply the channels of the value; None if anything but `readers`, as input 0, would notice."""
+    if any(use.user not in readers or use.index != 0 for use in value.uses):
+        return None
+    return _of_maker(value)
+
+
+def _of_maker(value: Value) -> list[Edit] | None:
+    """The edits that multiply the channels of the value, whoever reads it."""
     maker = value.producer
-    if maker is None or maker.graph is not value.graph or any(use.user not in readers for use in value.uses):
+    if maker is None or maker.graph is not value.graph:
         return None
     channels = _channels(value)
     if channels is None or not only_first_output_read(maker):
@@ -78,7 +85,7 @@ def _before(node: Node, index: int) -> list[Edit] | None:
         return None
     if isinstance(node.op, LeakyRelu) and node.op.alpha < 0:
         return None
-    return folding(value, [node]) if value.use_count == 1 else None
+    return _of_maker(value) if value.use_count == 1 else None
 
 
 def _of_constants(node: Node, indices: Sequence[int], channels: int, *, vectors: bool) -> list[Edit] | None:

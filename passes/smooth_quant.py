@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from irc.analysis.contraction import rows_of_weight
-from irc.analysis.integer_plan import matches
+from irc.analysis.integer_plan import integer_refusal, matches
 from irc.analysis.smoothing import ALPHAS, ChannelRange, relative_errors, smoothing_factors
 from irc.errors import OptionError
 from irc.execution import Executable
@@ -20,7 +20,7 @@ from irc.ops.binary import Mul
 from irc.ops.linear import Gemm, MatMul
 from irc.passes.base import Pass, option, within
 from irc.passes.context import Context
-from irc.passes.edit import set_constant
+from irc.passes.edit import other_reader, set_constant
 from irc.passes.smooth_folding import folding
 from irc.target import QuantPolicy
 from irc.types import Array, DType
@@ -71,7 +71,8 @@ class SmoothQuant(Pass):
     value. Otherwise it is a Mul, which `quantize` leaves in float in front of the quantization. Inputs that come as
     integers, like those behind the product of attention, are left alone.
 
-    Valid for Gemm and MatMul with constant weights that the target runs as integer. Within 1e-4 of the largest output:
+    Valid for Gemm and MatMul with constant weights that the target runs as integer; a weight that something else reads
+    too is copied. Within 1e-4 of the largest output:
     constants are multiplied in float64 and rounded once, an error of 1e-7 that the depth of the network adds up.
 
     Without `alpha`, each of 0.5, 0.55 ... 0.95 is tried: the one for all layers is taken for which the mean over the
@@ -104,7 +105,7 @@ class SmoothQuant(Pass):
             alpha = _best_alpha(groups, graph, context, count)
             context.note(f"alpha={alpha:g} is the best of {ALPHAS[0]:g} to {ALPHAS[-1]:g}")
         for group in groups:
-            _smooth(group, smoothing_factors(group.seen.largest, group.weights, alpha or 0.0).numpy())
+            _smooth(group, smoothing_factors(group.seen.largest, group.weights, alpha or 0.0).numpy(), context)
 
 
 # ---- which layers
@@ -134,8 +135,8 @@ def _groups(graph: Graph, context: Context, skip: tuple[str, ...]) -> list[_Grou
 
 def _refusal(node: Node, source: Value, policy: QuantPolicy, skip: tuple[str, ...]) -> str | None:
     """Why the layer's input cannot or need not be smoothed; None if it can."""
-    if not policy.runs_integer(node.op):
-        return "the target has no integer kernel for it"
+    if (reason := integer_refusal(node, policy)) is not None:
+        return reason
     if any(matches(node, pattern) for pattern in skip):
         return "it is on the list of layers to leave alone"
     weight, type = node.constant(1), source.tensor_type
@@ -243,7 +244,7 @@ def _collect_inputs(groups: list[_Group], graph: Graph, context: Context, each: 
 # ---- the change
 
 
-def _smooth(group: _Group, factors: Array) -> None:
+def _smooth(group: _Group, factors: Array, context: Context) -> None:
     """Divide the input by the factors (float64, shape (K,)), and multiply the weights by them."""
     edits, source = folding(group.source, group.layers), group.source
     for edit in edits or ():
@@ -252,8 +253,12 @@ def _smooth(group: _Group, factors: Array) -> None:
         source = _divided(source, 1 / factors)
     for node in group.layers:
         node.set_input(0, source)
-        weight, turned = node.constant(1), getattr(node.op, "transB", 0)
+        weight, held, turned = node.constant(1), node.input(1), getattr(node.op, "transB", 0)
         assert weight is not None
+        assert held is not None
+        if held.use_count > 1:
+            reader = other_reader(held, node)
+            context.note(f"the weight of {node!r} is copied ({weight.nbytes:,} bytes): {reader} reads it")
         scaled = np.asarray(weight, np.float64) * (factors if turned else factors[:, None])
         set_constant(node, 1, scaled.astype(weight.dtype), node.name)
         node.set_op(node.op)  # so that its origin tells

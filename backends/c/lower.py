@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import irc.backends.c.lowering  # noqa: F401  # fills the table of rules
+from irc.backends.c.fusion import IntegerReport, candidates, integer_report
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.rules import has_rule, lower_nodes
 from irc.backends.c.program import Program
@@ -30,16 +31,33 @@ def legalize(graph: Graph, target: Target, dims: Mapping[str, int] | None = None
     ------
     OptionError, BackendError : see `specialize`.
     """
+    return legalize_and_report(graph, target, dims)[0]
+
+
+def legalize_and_report(
+    graph: Graph, target: Target, dims: Mapping[str, int] | None = None
+) -> tuple[Graph, IntegerReport]:
+    """The same, and which layers run as integer."""
     made = graph.copy()
     specialize(made, dims or {})
     context = Context(target, graph)
-    for each in parse_pipeline(f"{_CLEAN}, lower-to-integer, {_CLEAN}"):
-        context.row = Row(each.pass_name())
-        each.run(made, context)
+    _run(_CLEAN, made, context)
+    found = candidates(made, target)
+    row = _run("lower-to-integer", made, context)
+    report = integer_report(made, target, found, row.declined)
+    _run(_CLEAN, made, context)
     if not len(made):
         _give_nodes(made)
     verify(made)
-    return made
+    return made, report
+
+
+def _run(passes: str, graph: Graph, context: Context) -> Row:
+    """Run the passes; the row of the last."""
+    for each in parse_pipeline(passes):
+        context.row = Row(each.pass_name())
+        each.run(graph, context)
+    return context.row
 
 
 def missing_early(graph: Graph, target: Target, dims: Mapping[str, int] | None = None) -> list[Node]:
@@ -51,10 +69,7 @@ def missing_early(graph: Graph, target: Target, dims: Mapping[str, int] | None =
     """
     made = graph.copy()
     specialize(made, dims or {})
-    context = Context(target, graph)
-    for each in parse_pipeline(_CLEAN):
-        context.row = Row(each.pass_name())
-        each.run(made, context)
+    _run(_CLEAN, made, Context(target, graph))
     return [node for node in missing(made) if not target.takes(node.op)]
 
 

@@ -81,9 +81,10 @@ def _join_in_place(steps: list[Step], lives: dict[Buffer, _Life]) -> None:
         if old is None or new is None or old not in lives or new not in lives or step.reads.count(old) != 1:
             continue
         before, after = lives[old], lives[new]
-        # the new buffer's border may have been filled before this step: nothing may still read the old one then
-        quiet = all(old not in s.reads and old not in s.writes for s in steps[after.first : time])
-        if before is after or before.last != time or not quiet:
+        # parts or the border of the new buffer may have been written before this step: nothing may touch the old ones
+        # from then on, and what was written over before may have lived beside them
+        quiet = not any(b in s.reads or b in s.writes for s in steps[after.first : time] for b in before.buffers)
+        if before is after or before.last != time or after.buffers != [new] or not quiet:
             continue
         before.buffers += after.buffers
         before.last = after.last

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +12,22 @@ import numpy as np
 
 from irc.backends.c.program import Port
 from irc.errors import BackendError
-from irc.types import Array
+from irc.types import AnyDType, Array
+
+
+class LoadingError(BackendError):
+    """A shared library cannot be loaded: it is damaged, or for another machine."""
 
 
 class Runner:
     """A loaded library with one context; calls release the interpreter's lock.
 
-    One call at a time: for more at once make more runners, each has memory of its own.
+    Threads that call one runner take turns, as its memory is one: for calls at the same time make more runners.
+
+    Raises
+    ------
+    LoadingError : the library cannot be loaded.
+    BackendError : there is not as much memory as the model needs, or it refuses the threads or instruction set.
     """
 
     def __init__(
@@ -29,14 +40,18 @@ class Runner:
         threads: int = 1,
         isa: str = "",
     ) -> None:
-        self._library = ctypes.CDLL(str(library))
+        try:
+            self._library = ctypes.CDLL(str(library))
+        except OSError as error:
+            raise LoadingError(f"'{library}' cannot be loaded: {error}; delete it to have it built again") from None
         self._name = name
+        self._turn = threading.Lock()
         self._outputs = [(p.view.shape, p.view.dtype.numpy) for p in outputs]
         self._in = (ctypes.c_void_p * max(len(inputs), 1))()
         self._out = (ctypes.c_void_p * max(len(outputs), 1))()
         self._run = self._function("run_array", ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
         size = self._function("size", ctypes.c_size_t, ctypes.c_int)(threads)
-        self._memory = np.empty(size + 64, np.uint8)
+        self._memory = self._empty((size + 64,), np.dtype(np.uint8))
         start = -self._memory.ctypes.data % 64
         self._context = ctypes.c_void_p()
         init = self._function(
@@ -56,13 +71,24 @@ class Runner:
         -------
         New arrays, in order.
         """
-        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
-        for i, array in enumerate(inputs):
-            self._in[i] = array.ctypes.data
-        for i, array in enumerate(outputs):
-            self._out[i] = array.ctypes.data
-        self._check(self._run(self._context, self._in, self._out))
+        outputs = [self._empty(shape, dtype) for shape, dtype in self._outputs]
+        with self._turn:
+            for i, array in enumerate(inputs):
+                self._in[i] = array.ctypes.data
+            for i, array in enumerate(outputs):
+                self._out[i] = array.ctypes.data
+            self._check(self._run(self._context, self._in, self._out))
         return outputs
+
+    def _empty(self, shape: tuple[int, ...], dtype: AnyDType) -> Array:
+        try:
+            return np.empty(shape, dtype)
+        except (MemoryError, ValueError, OverflowError):  # ValueError: more than any memory has
+            size = math.prod(shape) * dtype.itemsize
+            raise BackendError(
+                f"the compiled model '{self._name}' needs {size:,} bytes at once, which this machine does not give; "
+                "compile it for smaller inputs"
+            ) from None
 
     def _function(self, what: str, result: type, *arguments: type) -> ctypes._NamedFuncPointer:
         function: ctypes._NamedFuncPointer = getattr(self._library, f"irc_{self._name}_{what}")
@@ -81,9 +107,10 @@ class Runner:
 
     def close(self) -> None:
         """End its threads; it cannot be called afterwards."""
-        if self._context:
-            self._function("free", None, ctypes.c_void_p)(self._context)  # type: ignore[arg-type]  # ctypes takes None
-            self._context = ctypes.c_void_p()
+        with self._turn:
+            if self._context:
+                self._function("free", None, ctypes.c_void_p)(self._context)  # type: ignore[arg-type]  # ctypes takes None
+                self._context = ctypes.c_void_p()
 
     def __del__(self) -> None:
         if hasattr(self, "_context"):

@@ -5,12 +5,12 @@ One walk in topological order, so that a shape that becomes known makes types an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 from onnx import numpy_helper
 
+from irc.backends.c.dimensions import mentioned, size_of, symbols_of
 from irc.backends.c.lowering.attributes import onnx_attributes
 from irc.backends.c.lowering.composed import compose, static_shape
 from irc.errors import BackendError, ExecutionError, OptionError
@@ -25,15 +25,13 @@ from irc.passes.simplify_rules.refine import refine
 from irc.types import Array, Dim, TensorType
 
 _LARGEST = 1 << 16  # elements of constants that the walk computes with: shapes, places, masks; the rest is a pass's
-_SYMBOL = re.compile(r"[A-Za-z_][\w.]*")
-_PRODUCT = re.compile(r"(?:\d+|[A-Za-z_]\w*)(?:\*(?:\d+|[A-Za-z_]\w*))*")
 
 
 def symbols(graph: Graph) -> list[str]:
     """The symbols among the dimensions of the graph's inputs, in order; an unknown dimension has none."""
     types = [value.tensor_type for value in graph.inputs]
     dims = [d for type in types if type is not None for d in type.shape or ()]
-    return list(dict.fromkeys(name for d in dims if isinstance(d, str) for name in _SYMBOL.findall(d)))
+    return symbols_of(d for d in dims if isinstance(d, str))
 
 
 def specialize(graph: Graph, dims: Mapping[str, int]) -> dict[str, int]:
@@ -46,7 +44,7 @@ def specialize(graph: Graph, dims: Mapping[str, int]) -> dict[str, int]:
     Raises
     ------
     OptionError : `dims` has a symbol that the graph does not, or a size below 1.
-    BackendError : not even the rank of an input is known.
+    BackendError : not even the rank of an input is known, or a dimension of it cannot be computed.
     """
     bound = _bound(graph, dims)
     for value in graph.inputs:
@@ -55,7 +53,7 @@ def specialize(graph: Graph, dims: Mapping[str, int]) -> dict[str, int]:
             raise BackendError(
                 f"input '{value.name}' is of unknown rank; the C backend needs its shape: give the model typed inputs"
             )
-        value.type = TensorType(type.dtype, tuple(1 if (n := _size(d, bound)) is None else n for d in type.shape))
+        value.type = TensorType(type.dtype, tuple(_input_size(value, d, bound, dims) for d in type.shape))
     try:
         _walk(graph, bound)
     except BackendError as error:
@@ -81,17 +79,24 @@ def _bound(graph: Graph, dims: Mapping[str, int]) -> dict[str, int]:
     return {name: dims.get(name, 1) for name in known}
 
 
-def _size(dim: Dim, bound: Mapping[str, int]) -> int | None:
-    """A dimension as a number: products of bound symbols and numbers; None for anything else."""
-    if isinstance(dim, int) or dim is None:
-        return dim
-    text = dim.replace(" ", "")
-    if text in bound:
-        return bound[text]
-    factors = text.split("*")
-    if not _PRODUCT.fullmatch(text) or any(not f.isdigit() and f not in bound for f in factors):
-        return None
-    return int(np.prod([int(f) if f.isdigit() else bound[f] for f in factors]))
+def _input_size(value: Value, dim: Dim, bound: Mapping[str, int], dims: Mapping[str, int]) -> int:
+    """A dimension of an input as a number, 1 if nothing is known of it."""
+    if not isinstance(dim, str):
+        return 1 if dim is None else dim
+    size = size_of(dim, bound)
+    others = [] if dim in dims else mentioned(dim, bound)
+    if others:
+        raise BackendError(
+            f"input '{value.name}': its dimension '{dim}' depends on '{others[0]}' in a way that is no sum or product; "
+            f"give its size: dims={{{dim!r}: ...}}"
+        )
+    if size is None or size < 1:
+        sizes = ", ".join(f"{name!r}: {bound[name]}" for name in symbols_of([dim]) if name in bound)
+        raise BackendError(
+            f"input '{value.name}': its dimension '{dim}' is {'no number' if size is None else size} with "
+            f"dims={{{sizes}}}; give other sizes"
+        )
+    return size
 
 
 def _walk(graph: Graph, bound: Mapping[str, int]) -> None:
@@ -113,7 +118,12 @@ def _substitute(value: Value, bound: Mapping[str, int]) -> None:
     """Numbers for what is bound in the value's type; what is not known is left to inference."""
     type = value.tensor_type
     if type is not None and type.shape is not None:
-        value.type = TensorType(type.dtype, tuple(_size(d, bound) if isinstance(d, str) else d for d in type.shape))
+        value.type = TensorType(type.dtype, tuple(_inner_size(d, bound) for d in type.shape))
+
+
+def _inner_size(dim: Dim, bound: Mapping[str, int]) -> Dim:
+    size = size_of(dim, bound) if isinstance(dim, str) else dim
+    return None if isinstance(size, int) and size < 0 else size
 
 
 def _check_windows(node: Node) -> None:

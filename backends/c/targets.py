@@ -46,15 +46,17 @@ def _is_exact(op: Op, weight: tuple[int, ...]) -> bool:
     return depthwise or is_winograd_shape(weight, getattr(op, "group", 1), steps)
 
 
-def _adds(isas: tuple[Isa, ...]) -> Callable[[Op, tuple[int, ...]], int]:
+def _adds(machine: str, isas: tuple[Isa, ...]) -> Callable[[Op, tuple[int, ...]], int]:
+    """What the target adds in 16 bits: code for the host runs on its best instruction set, other code on any."""
     names = [isa.name for isa in isas]
-    if names[-1] == "avx2":
-        return adds_four
-    return adds_two if "avx2" in names and isas == MACHINES["x86-64"] else adds_in_32_bits
+    if machine == "host":
+        return adds_four if names[-1] == "avx2" else adds_in_32_bits
+    return adds_two if "avx2" in names else adds_in_32_bits
 
 
 def _target(machine: str, title: str, isas: tuple[Isa, ...]) -> Target:
-    return Target(f"c:{machine}", "c", title, replace(INTEGER_POLICY, adds_in_16_bits=_adds(isas)), takes)
+    policy = replace(INTEGER_POLICY, adds_in_16_bits=_adds(machine, isas), adds_by_rows=True)
+    return Target(f"c:{machine}", "c", title, policy, takes)
 
 
 TARGETS = {

@@ -1,10 +1,14 @@
 """Compilers: which there are, and a shared library from the C of a model.
 
-Objects are cached by the content of everything that goes into them, under $XDG_CACHE_HOME/irc (~/.cache/irc).
+Objects are cached by the content of everything that goes into them, under $XDG_CACHE_HOME/irc (~/.cache/irc). Processes
+that share the cache, and threads, may build at the same time: a file appears under its name when it is whole.
+
+What the compiler warns of is an error where the environment has IRC_CI; elsewhere newer compilers may warn of more.
 """
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import os
@@ -12,8 +16,9 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,11 +26,12 @@ from pathlib import Path
 from irc.backends.c.isa import host_machine
 from irc.errors import ToolchainError
 
-# -O2 with the vectorizer; contraction off, since an fma is only where the contract says one
-COMMON_FLAGS = ("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+# -O2 with the vectorizer; contraction off, since an fma is only where the contract says one; integers wrap as in numpy
+COMMON_FLAGS = ("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fwrapv")
 # gcc alone: its full cost model, and loops left as they are written, which vectorize better; no result changes
 GCC_FLAGS = ("-fvect-cost-model=dynamic", "-fno-thread-jumps", "-fno-tree-loop-distribute-patterns")
-WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+STANDARD = ("-std=c99",)
+WARNINGS = (*STANDARD, "-Wall", "-Wextra", "-Werror", "-pedantic")  # what the code is held to
 _CROSS = {"aarch64": ("aarch64-linux-gnu-gcc",), "x86-64": ("x86_64-linux-gnu-gcc",)}
 # zig names processors and their extensions in its own way
 _ZIG_FLAGS = {
@@ -110,15 +116,35 @@ def build_library(
     library = cache_folder() / f"{_digest(*keys.values(), *flags)}.so"
     if library.exists():
         return library
+    kept = [cached for key in keys.values() if (cached := cache_folder() / f"{key}.o").exists()]
     with tempfile.TemporaryDirectory(prefix="irc-") as name:
         folder = Path(name)
         write_files(folder, files)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            built = list(pool.map(lambda p: _compile(folder, p, objects[p], keys[p], compiler, flags), objects))
         made = folder / "library.so"
-        _run([*compiler.command, "-shared", *flags, "-o", str(made), *map(str, built), "-lm", "-lpthread"], folder)
+        try:
+            _link(folder, made, objects, keys, compiler, flags)
+        except ToolchainError:
+            if not kept:
+                raise
+            for cached in kept:  # one of them may be damaged
+                cached.unlink(missing_ok=True)
+            _link(folder, made, objects, keys, compiler, flags)
         _place(made, library)
     return library
+
+
+def _link(
+    folder: Path,
+    made: Path,
+    objects: Mapping[str, tuple[str, ...]],
+    keys: Mapping[str, str],
+    compiler: Compiler,
+    flags: tuple[str, ...],
+) -> None:
+    """Compile what the cache does not hold, and link it all."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        built = list(pool.map(lambda p: _compile(folder, p, objects[p], keys[p], compiler, flags), objects))
+    _run([*compiler.command, "-shared", *flags, "-o", str(made), *map(str, built), "-lm", "-lpthread"], folder)
 
 
 def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
@@ -131,19 +157,37 @@ def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
 
 def cache_folder() -> Path:
     """Where objects and libraries are kept; a temporary folder if the home cannot be written to."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irc"
-    try:
+    with suppress(OSError, RuntimeError):  # RuntimeError: there is no home
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irc"
         base.mkdir(parents=True, exist_ok=True)
         if os.access(base, os.W_OK):
             return base
-    except OSError:
-        pass
     return _temporary_cache()
 
 
 @cache
 def _temporary_cache() -> Path:
-    return Path(tempfile.mkdtemp(prefix="irc-cache-"))
+    folder, process = Path(tempfile.mkdtemp(prefix="irc-cache-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == process:  # not at the end of a fork
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
+@contextmanager
+def appearing(cached: Path) -> Iterator[Path]:
+    """A file to write, which has the name `cached` when all is written; after an error or interrupt it is gone."""
+    handle, name = tempfile.mkstemp(prefix=f".{cached.name}.", dir=cached.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.replace(cached)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _compile(
@@ -154,7 +198,7 @@ def _compile(
         made = folder / f"{key}.o"
         command = [
             *compiler.command,
-            *WARNINGS,
+            *_standard(),
             *compiler.flags,
             "-fPIC",
             *compiler.translated(own),
@@ -169,11 +213,14 @@ def _compile(
     return cached
 
 
+def _standard() -> tuple[str, ...]:
+    return WARNINGS if os.environ.get("IRC_CI") else STANDARD
+
+
 def _place(made: Path, cached: Path) -> None:
     """Put a finished file into the cache, in one step."""
-    partial = cached.with_suffix(f".{os.getpid()}")
-    shutil.copy(made, partial)
-    partial.replace(cached)
+    with appearing(cached) as partial:
+        shutil.copy(made, partial)
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -187,7 +234,7 @@ def _key(files: Mapping[str, str | bytes], path: str, flags: tuple[str, ...], co
     """What an object is known by: all that goes into it."""
     headers = [part for name, text in sorted(files.items()) if name.endswith(".h") for part in (name, text)]
     data = [text for name, text in files.items() if name.endswith(".bin") and path.endswith("_constants.c")]
-    return _digest(files[path], *headers, *data, *flags, *WARNINGS, *compiler.command, compiler.version)
+    return _digest(files[path], *headers, *data, *flags, *_standard(), *compiler.command, compiler.version)
 
 
 def _digest(*parts: str | bytes) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -23,25 +23,29 @@ from irc.backends.c.emit.sources import KERNELS, Sources
 from irc.backends.c.isa import Isa
 from irc.backends.c.profiling import step_microseconds
 from irc.backends.c.program import Call, Program, Step
-from irc.backends.c.toolchain import cache_folder
+from irc.backends.c.toolchain import appearing, cache_folder
 from irc.types import Array
 
 _RUNS = 30
 _GAIN = 0.97  # what another candidate must take at most of the first one's time: less is noise
 
 
-def tune(program: Program, isas: Sequence[Isa], machine: str, threads: int, isa: str) -> Program:
-    """The program with the fastest candidate of each step on `isa`, which this machine must have."""
+def tune(program: Program, isas: Sequence[Isa], machine: str, threads: int, isa: str) -> list[int]:
+    """The fastest candidate of each step on `isa`, which this machine must have; nothing if no step has another one."""
     count = max((len(step.candidates(isa)) for step in program.steps), default=1)
     if count == 1:
-        return program
+        return []
     file = cache_folder() / f"tuned-{_key(program, isa, threads)}.json"
     choices = _kept(file, len(program.steps))
     if choices is None:
         choices = _measure(program, isas, machine, threads, isa, count)
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(choices))
-        partial.replace(file)
+        with appearing(file) as partial:
+            partial.write_text(json.dumps(choices))
+    return choices
+
+
+def chosen(program: Program, isa: str, choices: Sequence[int]) -> Program:
+    """The program with that candidate of each step."""
     steps = [_chosen(step, isa, choice) for step, choice in zip(program.steps, choices, strict=True)]
     return Program(program.inputs, program.outputs, steps)
 
@@ -57,8 +61,7 @@ def _measure(program: Program, isas: Sequence[Isa], machine: str, threads: int, 
     inputs = [_input(port.view.shape, port.view.dtype.numpy) for port in program.inputs]
     times = []
     for candidate in range(count):
-        steps = [_chosen(step, isa, candidate) for step in program.steps]
-        variant = Program(program.inputs, program.outputs, steps)
+        variant = chosen(program, isa, [candidate] * len(program.steps))
         sources = Sources("model", variant, isas, machine)
         times.append(step_microseconds(sources, variant, inputs, threads=threads, isa=isa, runs=_RUNS))
     best = np.argmin(np.array(times), axis=0)
@@ -101,6 +104,11 @@ def _kept(file: Path, steps: int) -> list[int] | None:
     """What was measured before; None if nothing was, or the file is damaged."""
     with suppress(OSError, ValueError):
         found = json.loads(file.read_text())
-        if isinstance(found, list) and len(found) == steps and all(isinstance(c, int) and c >= 0 for c in found):
+        if is_choice(found, steps):
             return found
     return None
+
+
+def is_choice(found: object, steps: int) -> TypeGuard[list[int]]:
+    """Whether something that was read from a file names a candidate for each of so many steps."""
+    return isinstance(found, list) and len(found) == steps and all(type(c) is int and c >= 0 for c in found)

@@ -95,6 +95,11 @@ class View:
         strides[axis] = self.strides[axis] * step
         return View(self.buffer, tuple(shape), tuple(strides), self.offset + start * self.strides[axis])
 
+    def without(self, axis: int) -> View:
+        """The view at the first place of an axis, which it then has no more."""
+        keep = [a for a in range(self.rank) if a != axis]
+        return replace(self, shape=tuple(self.shape[a] for a in keep), strides=tuple(self.strides[a] for a in keep))
+
     def broadcast(self, shape: Sequence[int]) -> View:
         """The view repeated to `shape` by numpy's rule, with stride 0."""
         extra = len(shape) - self.rank

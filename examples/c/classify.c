@@ -41,7 +41,7 @@ static int best(const float *scores, int count)
 
 int main(int count, char **arguments)
 {
-    static float planes[3 * PIXELS], scores[IRC_EFFNET_FC_ELEMENTS];
+    static float planes[3 * PIXELS], scores[IRC_EFFNET_OUTPUT_ELEMENTS];
     const int threads = count > 2 ? atoi(arguments[2]) : 1;
     if (count < 2 || !read_picture(arguments[1], planes)) {
         fprintf(stderr, "usage: classify PICTURE.ppm [THREADS], a binary PPM of 224 x 224 pixels\n");
@@ -62,7 +62,7 @@ int main(int count, char **arguments)
     }
     printf("%s, %d thread%s\n", irc_effnet_isa(net), threads, threads == 1 ? "" : "s");
     for (int i = 0; i < 5; i++) {
-        const int found = best(scores, IRC_EFFNET_FC_ELEMENTS);
+        const int found = best(scores, IRC_EFFNET_OUTPUT_ELEMENTS);
         printf("class %d: %.3f\n", found, scores[found]);
         scores[found] = -1e30f;
     }

@@ -43,7 +43,7 @@ def plan_integer(graph: Graph, policy: QuantPolicy, skip: Sequence[str] = ()) ->
     for node in graph.walk():
         if node.op.quant.kind is QuantKind.FLOAT:
             continue
-        reason = _refusal(node, policy, skip)
+        reason = integer_refusal(node, policy, skip)
         if reason is None:
             plan.integer[node] = None
         elif _computes(node):
@@ -62,7 +62,7 @@ def embeddings(graph: Graph, policy: QuantPolicy, skip: Sequence[str] = ()) -> l
         by_rows = table.ndim == 2 and getattr(node.op, "axis", 0) in (0, -2)
         if not by_rows or table.dtype != DType.F32.numpy or table.size < _SMALLEST_TABLE:
             continue
-        if np.isfinite(table).all() and not is_mask(table) and _opaque_owner(node) is None:
+        if np.isfinite(table).all() and not is_mask(table) and opaque_owner(node) is None:
             found.append(node)
     return [node for node in found if not any(matches(node, pattern) for pattern in skip)]
 
@@ -108,13 +108,13 @@ def source_of(value: Value) -> Value:
     return value
 
 
-def _refusal(node: Node, policy: QuantPolicy, skip: Sequence[str]) -> str | None:
+def integer_refusal(node: Node, policy: QuantPolicy, skip: Sequence[str] = ()) -> str | None:
     """Why the node cannot be integer whatever stands around it; None if it can."""
     if not policy.runs_integer(node.op):
         return "the target has no integer kernel for it"
     if any(matches(node, p) for p in skip):
         return "it is on the list of layers to leave float"
-    if (owner := _opaque_owner(node)) is not None:
+    if (owner := opaque_owner(node)) is not None:
         return f"it stands in the body of {owner!r}, which calibration cannot look into"
     for index in data_inputs(node):
         value = node.input(index)
@@ -125,6 +125,8 @@ def _refusal(node: Node, policy: QuantPolicy, skip: Sequence[str]) -> str | None
             return f"input {index} ('{value.name}') holds a mask's magnitudes, which must not get a scale"
     if node.op.name == "Resize" and getattr(node.op, "mode", "") != "nearest":
         return "only nearest Resize moves elements without computing"
+    if getattr(node.op, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
+        return "what it puts outside of its input need not lie in the range of that"
     if _smooths(node):
         return "it makes channels alike for the linear layer behind it; rounding in front of it would undo that"
     if node.op.name == "Pad" and not _pads_zeros(node):
@@ -161,7 +163,7 @@ def _pads_zeros(node: Node) -> bool:
     )
 
 
-def _opaque_owner(node: Node) -> Node | None:
+def opaque_owner(node: Node) -> Node | None:
     """The Loop or Scan around the node, if there is one."""
     owner = node.graph.parent
     while owner is not None and owner.op.name not in _OPAQUE:

@@ -5,8 +5,9 @@ products in 16 bits and saturates: 255 * 127 + 255 * 127 does not fit. If no two
 than 128 in codes, nothing saturates and every x86 computes the same numbers. A kernel that adds four products before it
 widens them is a third faster again, if no four sum to more.
 
-    2 products   k and k + 1                       onnxruntime, OpenVINO; k along the contraction, channels innermost
-    4 products   k, k + 1, k + 4, k + 5 of each 8  the C backend on AVX2, k along a row of the kernel
+    2 products   k and k + 1                       k along the contraction, channels innermost: onnxruntime, OpenVINO
+                                                   k along a row of the kernel: the C backend on x86-64
+    4 products   k, k + 1, k + 4, k + 5 of each 8  k along a row of the kernel: the C backend on AVX2
 """
 
 from __future__ import annotations
@@ -30,24 +31,27 @@ def adds_pairs(op: Op, weight: tuple[int, ...]) -> int:
     return 0 if depthwise else 2
 
 
-def product_groups(node: Node, weight: tuple[int, ...], products: int) -> Array:
-    """For each k of the contraction the number of the group of products that it is added up with; int64, shape (K,)."""
+def product_groups(node: Node, weight: tuple[int, ...], products: int, *, by_rows: bool) -> Array:
+    """For each k of the contraction the number of the group of products that it is added up with; int64, shape (K,).
+
+    by_rows : whether groups start anew with each row of the kernel, as those of four always do
+    """
     runs, length = _runs(node, weight)
-    if products == 2:
+    if products == 2 and not by_rows:
         return np.arange(runs * length) // 2
     k = np.arange(length)
-    groups = k // 8 * 2 + k % 4 // 2
+    groups = k // 2 if products == 2 else k // 8 * 2 + k % 4 // 2
     return np.concatenate([groups + run * (groups.max(initial=0) + 1) for run in range(runs)])
 
 
-def largest_sums(node: Node, weight: Array, products: int) -> Array:
+def largest_sums(node: Node, weight: Array, products: int, *, by_rows: bool) -> Array:
     """For each output channel the largest magnitude that the weights of a group of one sign sum to.
 
     Parameters
     ----------
     node : the Conv, Gemm or MatMul that contracts with the weight
     weight : float, as the node takes it
-    products : how many are added; 0 gives zeros
+    products, by_rows : how many are added, and which; 0 gives zeros
 
     Returns
     -------
@@ -57,7 +61,7 @@ def largest_sums(node: Node, weight: Array, products: int) -> Array:
     rows = _rows(node, weight) if products else None
     if rows is None:
         return np.zeros(outputs)
-    groups = product_groups(node, weight.shape, products)
+    groups = product_groups(node, weight.shape, products, by_rows=by_rows)
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     sorted_rows = rows[:, order]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from irc.cli.data import HELP as DATA_HELP
 from irc.cli.data import PREPROCESS_HELP, open_data, progress_over
+from irc.cli.dims import HELP as DIMS_HELP
+from irc.cli.dims import check_dims, fitted, made_up_sample, parse_dims, sample_dims, stored_dims
 from irc.cli.model import HELP, read_model
 from irc.cli.output import add_row, make_table, print_table, print_text
 from irc.errors import OptionError
@@ -15,7 +18,8 @@ from irc.errors import OptionError
 if TYPE_CHECKING:
     from irc.backends.c.artifact import CArtifact
     from irc.backends.latency import Timed
-    from irc.execution.samples import Sample
+    from irc.cli.peers import Contender
+    from irc.execution.samples import Sample, Samples
     from irc.graph import Graph
 
 _LEAST = 0.005  # of the whole time, below which a step is not worth a line
@@ -24,74 +28,79 @@ _LEAST = 0.005  # of the whole time, below which a step is not worth a line
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
     calibration: Annotated[
-        str, typer.Option(metavar="DATA", help=f"Quantize the model with it for c and onnxruntime. {DATA_HELP}")
+        str,
+        typer.Option(
+            metavar="DATA", help=f"Quantize the model with it for every runtime, and time its first sample. {DATA_HELP}"
+        ),
     ] = "",
     preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
-    passes: Annotated[str | None, typer.Option(help="For c and onnxruntime; the exact ones, then quantize.")] = None,
+    passes: Annotated[str | None, typer.Option(help="For every runtime; the exact ones, then quantize.")] = None,
+    dims: Annotated[
+        str,
+        typer.Option(help=f"{DIMS_HELP}: the sample is repeated or cut to them; its own if not given, 1 if made up."),
+    ] = "",
     threads: Annotated[int, typer.Option(min=1, help="Threads of every runtime.")] = 1,
     isa: Annotated[str, typer.Option(help="The instruction set of c; the best one if not given.")] = "",
+    tune: Annotated[bool, typer.Option("--tune", help="Choose among the kernels of c by measuring them.")] = False,
     turns: Annotated[int, typer.Option(min=1, help="How often the runtimes take turns.")] = 10,
     profile: Annotated[bool, typer.Option("--profile", help="Show what every layer of c takes.")] = False,
 ) -> None:
     """Time a model as compiled C against onnxruntime, and OpenVINO if it is installed; print ratios and errors."""
     from irc.backends.latency import interleaved
-    from irc.cli.peers import runtimes
+    from irc.cli.peers import contenders
 
     if preprocess and not calibration:
         raise OptionError("--preprocess is for the images of --calibration, which is not given")
+    sizes = parse_dims(dims)
     graph = read_model(model)
-    data = open_data(calibration, preprocess) if calibration else None
-    artifact = _compile(graph, "c:host", passes, data, threads=threads, isa=isa)
-    sample = _sample(graph, data)
-    calls = runtimes(artifact, graph, sample, threads, _onnx(graph, passes, data))
-    timed = interleaved({name: run for name, (run, _) in calls.items()}, turns=turns, runs=10)
-    _print_times(timed, {name: error for name, (_, error) in calls.items()}, artifact)
+    check_dims(graph, sizes)
+    compiled, samples = _compiler(graph, calibration, preprocess, passes)
+    sample = _sample(graph, samples, sizes)
+    bound = sample_dims(graph, sample) | sizes
+    artifact: CArtifact = compiled("c:host", dims=bound, threads=threads, isa=isa, tune=tune)
+    changed = samples is not None or passes is not None
+    entered = contenders(artifact, graph, sample, threads, compiled if changed else None)
+    names = [f"{each.runtime}, {each.model}" for each in entered]
+    timed = interleaved({name: each.run for name, each in zip(names, entered, strict=True)}, turns=turns, runs=10)
+    _print_times(entered, [timed[name] for name in names], artifact)
     if profile:
         _print_profile(artifact, sample)
 
 
-def _passes(passes: str | None, data: Any) -> str:
-    from irc.api import DEFAULT_PASSES
-
-    if passes is not None:
-        return passes
-    return f"{DEFAULT_PASSES}, quantize" if data is not None else DEFAULT_PASSES
-
-
-def _compile(graph: Graph, target: str, passes: str | None, data: Any, **options: Any) -> CArtifact:
+def _compiler(
+    graph: Graph, calibration: str, preprocess: str, passes: str | None
+) -> tuple[Callable[..., Any], Samples | None]:
+    """A function that compiles the graph for a target, and the samples, which can be read for each target anew."""
     import irc.api
-    from irc.backends.c.artifact import CArtifact
+    from irc.execution.samples import Samples
 
-    artifact = irc.api.compile(
-        graph, _passes(passes, data), target=target, calibration=data, progress=progress_over(data), **options
+    source = open_data(calibration, preprocess) if calibration else None
+    samples = None if source is None else Samples(source, graph)
+    exact = irc.api.DEFAULT_PASSES
+    steps = passes if passes is not None else exact if samples is None else f"{exact}, quantize"
+    shown = progress_over(source)
+
+    def compiled(target: str, **options: Any) -> Any:
+        return irc.api.compile(graph, steps, target=target, calibration=samples, progress=shown, **options)
+
+    return compiled, samples
+
+
+def _sample(graph: Graph, samples: Samples | None, dims: dict[str, int]) -> Sample:
+    """What is timed: the first sample, or a made-up one of the sizes that a saved C model is for."""
+    if samples is None:
+        return made_up_sample(graph, stored_dims(graph) | dims, other=1)
+    return fitted(graph, samples.first(1)[0], dims)
+
+
+def _print_times(entered: list[Contender], timed: list[Timed], artifact: CArtifact) -> None:
+    table = make_table(
+        "runtime", "model", "least ms", "median ms", "processor ms", "times c", "SQNR dB", left=("model",)
     )
-    assert isinstance(artifact, CArtifact)
-    return artifact
-
-
-def _onnx(graph: Graph, passes: str | None, data: Any) -> Any:
-    """The same compiled for onnxruntime; None if nothing is quantized, so that the model itself will do."""
-    import irc.api
-
-    if data is None and passes is None:
-        return None
-    return irc.api.compile(graph, _passes(passes, data), target="onnx", calibration=data)
-
-
-def _sample(graph: Graph, data: Any) -> Sample:
-    from irc.execution.samples import Samples, random_sample
-
-    return random_sample(graph, symbol=1) if data is None else Samples(data, graph).first(1)[0]
-
-
-def _print_times(timed: dict[str, Timed], errors: dict[str, float | None], artifact: CArtifact) -> None:
-    table = make_table("runtime", "least ms", "median ms", "processor ms", "times c", "SQNR dB")
-    ours = timed["irc c"]
-    for name, each in timed.items():
-        error = errors[name]
-        sqnr = "" if error is None else "exact" if error == float("inf") else f"{error:.1f}"
-        ratio = f"{each.ratio(ours):.2f}"
-        add_row(table, name, f"{each.least:.3f}", f"{each.median:.3f}", f"{each.median_cpu:.3f}", ratio, sqnr)
+    for each, took in zip(entered, timed, strict=True):
+        sqnr = "" if each.error is None else "exact" if each.error == float("inf") else f"{each.error:.1f}"
+        times = (f"{ms:.3f}" for ms in (took.least, took.median, took.median_cpu))
+        add_row(table, each.runtime, each.model, *times, f"{took.ratio(timed[0]):.2f}", sqnr)
     print_table(table)
     plan, constants = artifact.sources.plan, artifact.sources.constants
     print_text(

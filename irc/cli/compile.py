@@ -12,6 +12,8 @@ import typer
 
 from irc.cli.data import HELP as DATA_HELP
 from irc.cli.data import PREPROCESS_HELP, open_data, progress_over
+from irc.cli.dims import HELP as DIMS_HELP
+from irc.cli.dims import parse_dims
 from irc.cli.model import HELP, read_model
 from irc.cli.output import check_folder, check_output, print_table, print_text
 from irc.errors import OptionError
@@ -39,8 +41,22 @@ def command(
     target: Annotated[str, typer.Option(help="What the file is for; see irc targets.")] = "onnx",
     calibration: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)] = "",
     preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
-    opset: Annotated[int | None, typer.Option(help="Of the file; the model's own, 21 at least, if not given.")] = None,
-    name: Annotated[str, typer.Option(help="For c targets: what the files and functions are named by.")] = "model",
+    opset: Annotated[
+        int | None, typer.Option(help="Of an .onnx file; the model's own, 21 at least, if not given.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="For c targets: what the files and functions are named by; model if not given.")
+    ] = None,
+    dims: Annotated[str, typer.Option(help=f"For c targets: {DIMS_HELP}; 1 for those not given.")] = "",
+    tune: Annotated[
+        bool, typer.Option("--tune", help="For c targets: choose among kernels by measuring them on this machine.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="With --tune: how many threads to measure with; 1 if not given.")
+    ] = None,
+    isa: Annotated[
+        str, typer.Option(help="With --tune: the instruction set to choose for; the best one here if not given.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     check: Annotated[str, typer.Option(help="numerics: compare the outputs around each pass that is not lossy.")] = "",
     print_after: Annotated[
@@ -62,6 +78,12 @@ def command(
     shown = frozenset(name.strip() for each in print_after or [] for name in each.split(","))
     Pipeline(steps, check=check, print_after=shown)  # refuses what is wrong with them before anything is read
     _check_opset(opset)
+    sizes = parse_dims(dims)
+    c_only = {"--name": name is not None, "--dims": bool(dims), "--tune": tune}
+    c_only |= {"--threads": threads is not None, "--isa": bool(isa)}
+    _check_kind(goal, output, opset, [option for option, given in c_only.items() if given])
+    if not tune and (threads is not None or isa):
+        raise OptionError(f"{'--isa' if isa else '--threads'} says how to measure kernels, which takes --tune")
     _check_files(output, report, model, calibration, folder=_is_folder(goal, output))
     data = open_data(calibration, preprocess) if calibration else None
     if preprocess and not calibration:
@@ -72,7 +94,11 @@ def command(
         calibration=data,
         target=goal,
         opset=opset,
-        name=name,
+        threads=threads or 1,
+        isa=isa,
+        name=name or "model",
+        dims=sizes or None,
+        tune=tune,
         seed=seed,
         check=check,
         reproducer=reproducer,
@@ -92,6 +118,18 @@ def _check_opset(opset: int | None) -> None:
     newest = onnx.defs.onnx_opset_version()
     if opset is not None and not 7 <= opset <= newest:
         raise OptionError(f"opset {opset} is not known; this onnx knows 7 to {newest}")
+
+
+def _check_kind(target: Target, output: Path, opset: int | None, c_only: list[str]) -> None:
+    """OptionError if what is written has no use for an option that was given, or its name is that of another kind."""
+    text, folder = output.suffix == ".irc", _is_folder(target, output)
+    if folder and output.suffix == ".onnx":
+        raise OptionError(f"'{output}' names a file, and target '{target.name}' writes a folder; name a folder")
+    what = "an .irc file" if text else f"target '{target.name}'"
+    if opset is not None and (text or folder):
+        raise OptionError(f"--opset is for .onnx files; {what} has no use for it")
+    if c_only and not folder:
+        raise OptionError(f"{c_only[0]} is for the code of c targets; {what} has no use for it")
 
 
 def _is_folder(target: Target, output: Path) -> bool:
@@ -120,13 +158,16 @@ def _save(artifact: Artifact, output: Path) -> None:
 
 
 def _fusion(artifact: Artifact, output: Path, target: Target) -> FusionReport | None:
-    """What onnxruntime makes of the file, if it is quantized and for onnxruntime."""
+    """Which nodes of a quantized model run as integer in onnxruntime, or in C; None where nobody can say."""
     from irc.backends.onnx.fusion import fusion_report
 
-    if target.name not in _ONNXRUNTIME or output.suffix == ".irc":
-        return None
     quantized = any(node.op.name == "FakeQuant" for node in artifact.graph.walk())
-    return fusion_report(output, target) if quantized else None
+    if not quantized or output.suffix == ".irc":
+        return None
+    if target.kind == "c":
+        report: FusionReport = artifact.fusion
+        return report
+    return fusion_report(output, target) if target.name in _ONNXRUNTIME else None
 
 
 def _write_report(path: Path, artifact: Artifact, fusion: FusionReport | None) -> None:

@@ -27,7 +27,9 @@ def command(
     second: Annotated[str, typer.Argument(metavar="B", help="What is compared with it.")],
     data: Annotated[str, typer.Option(metavar="DATA", help=f"{DATA_HELP} Made up if not given.")] = "",
     preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
-    runtime: Annotated[str, typer.Option(help="What runs both: onnxruntime or irc.")] = "onnxruntime",
+    runtime: Annotated[
+        str, typer.Option(help="What runs both: onnxruntime, irc (torch) or c (compiled).")
+    ] = "onnxruntime",
     all_names: Annotated[bool, typer.Option("--all", help="Name all nodes that differ, not 10 of each kind.")] = False,
 ) -> None:
     """Compare two models: operators, size, nodes by name, and the error of B's outputs against A's."""

@@ -13,9 +13,12 @@ import typer
 
 from irc.cli.data import HELP as DATA_HELP
 from irc.cli.data import PREPROCESS_HELP
+from irc.cli.dims import HELP as DIMS_HELP
+from irc.cli.dims import parse_dims
 from irc.cli.model import HELP, read_model
 from irc.cli.output import add_row, check_output, make_table, print_table, print_text
 from irc.cli.runner import Runner, check_runtime, checked_samples, make_runner
+from irc.errors import OptionError
 
 if TYPE_CHECKING:
     from irc.cli.npz import NpzWriter
@@ -32,7 +35,13 @@ def command(
     runtime: Annotated[
         str, typer.Option(help="What runs it: onnxruntime, irc (torch) or c (compiled).")
     ] = "onnxruntime",
-    threads: Annotated[int, typer.Option(min=0, help="Threads of onnxruntime or c; 0 lets it choose.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of onnxruntime or c; 0: as many as onnxruntime chooses, 1 of c.")
+    ] = 0,
+    isa: Annotated[str, typer.Option(help="The instruction set of c; the best one if not given.")] = "",
+    dims: Annotated[
+        str, typer.Option(help=f"{DIMS_HELP}, of made-up samples, and of c where DATA does not tell them.")
+    ] = "",
     repeat: Annotated[int, typer.Option(min=1, help="Run each sample so many times, to time it.")] = 1,
     preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
 ) -> None:
@@ -41,12 +50,21 @@ def command(
     from irc.cli.npz import NpzWriter
 
     check_runtime(runtime)
+    if isa and runtime != "c":
+        raise OptionError(f"--isa is for --runtime c; {runtime} does not use it")
+    if threads and runtime == "irc":
+        raise OptionError("--threads is for --runtime onnxruntime and c; irc does not use it")
+    if dims and inputs and runtime != "c":
+        raise OptionError(
+            "--dims is for made-up samples and for --runtime c; those of --inputs have sizes of their own"
+        )
+    sizes = parse_dims(dims)
     if output is not None:
         for read in (model, inputs):
             check_output(output, reads=read)
     graph = read_model(model)
-    samples, made_up = checked_samples(graph, inputs, preprocess, "run")
-    run = make_runner(model, graph, runtime, threads)
+    samples, made_up = checked_samples(graph, inputs, preprocess, "run", sizes)
+    run = make_runner(model, graph, runtime, threads, isa=isa, dims=sizes)
     with NpzWriter() as writer:
         found, seconds = _measure(run, samples, repeat, writer if output is not None else None)
         if output is not None:

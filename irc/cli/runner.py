@@ -1,17 +1,19 @@
-"""Run what MODEL names, in onnxruntime or in irc's own execution."""
+"""Run what MODEL names: in onnxruntime, in irc's own execution, or as compiled C."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from irc.cli.data import open_data, progress_over
+from irc.cli.dims import check_dims, made_up_sample, sample_dims, stored_dims
 from irc.cli.names import is_function_name
 from irc.errors import OptionError
 
 if TYPE_CHECKING:
+    from irc.backends.c.artifact import CArtifact
     from irc.execution.samples import Sample
     from irc.graph import Graph
 
@@ -19,6 +21,7 @@ Runner = Callable[["Sample"], dict[str, Any]]
 
 RUNTIMES = ("onnxruntime", "irc", "c")
 _MADE_UP = 8
+_SYMBOL = 2  # of made-up samples the size of a symbolic dimension: 1 would hide what goes wrong along it
 
 
 def check_runtime(runtime: str) -> None:
@@ -27,18 +30,28 @@ def check_runtime(runtime: str) -> None:
         raise OptionError(f"there is no runtime '{runtime}'; it is one of {', '.join(RUNTIMES)}")
 
 
-def make_runner(text: str, graph: Graph, runtime: str, threads: int = 0) -> Runner:
+def make_runner(
+    text: str,
+    graph: Graph,
+    runtime: str,
+    threads: int = 0,
+    *,
+    isa: str = "",
+    dims: Mapping[str, int] | None = None,
+) -> Runner:
     """A function from a sample to the outputs by name.
 
-    text : MODEL as given; an .onnx file goes into onnxruntime as it is
+    text : MODEL as given; an .onnx file, or that of a folder of C, goes into onnxruntime as it is
     graph : what it was read as
+    isa, dims : of compiled C: the instruction set, and sizes of dimensions that the first sample does not tell
     """
     if runtime == "irc":
         from irc.execution import Executable
 
         return Executable(graph).run_numpy
     if runtime == "c":
-        return _c_runner(graph, threads or 1)
+        return _CompiledC(graph, threads or 1, isa, dims or {})
+    from irc.backends.c.artifact import MODEL_FILE
     from irc.backends.onnx.session import make_session
     from irc.backends.registry import target_of
 
@@ -47,29 +60,36 @@ def make_runner(text: str, graph: Graph, runtime: str, threads: int = 0) -> Runn
         with tempfile.TemporaryDirectory(prefix="irc-") as folder:
             session = make_session(_written(graph, Path(folder)), threads=threads, signed=signed)
     else:
-        session = make_session(Path(text), threads=threads, signed=signed)
+        file = Path(text) / MODEL_FILE if Path(text).is_dir() else Path(text)
+        session = make_session(file, threads=threads, signed=signed)
     names = [output.name for output in session.get_outputs()]
     return lambda sample: dict(zip(names, session.run(None, dict(sample)), strict=True))
 
 
-def _c_runner(graph: Graph, threads: int) -> Runner:
-    """The graph as C for this machine; that of its own target if it has one."""
-    from irc.backends.c.artifact import CArtifact
-    from irc.backends.registry import find_target, target_of
-    from irc.report.ledger import Ledger
-    from irc.report.report import Report
+class _CompiledC:
+    """The graph as C for this machine, or for its own target if that is a c target; the first sample says its sizes."""
 
-    target = target_of(graph)
-    artifact = CArtifact(
-        graph, target if target.kind == "c" else find_target("c:host"), Report(Ledger()), threads=threads
-    )
+    def __init__(self, graph: Graph, threads: int, isa: str, dims: Mapping[str, int]) -> None:
+        self.graph = graph
+        self.options: dict[str, Any] = {"threads": threads, "isa": isa}
+        self.dims = dims
+        self.artifact: CArtifact | None = None
 
-    def run(sample: Sample) -> dict[str, Any]:
-        made = artifact(sample)
-        names = [port.name for port in artifact.program.outputs]
-        return dict(zip(names, made if isinstance(made, tuple) else (made,), strict=True))
+    def __call__(self, sample: Sample) -> dict[str, Any]:
+        if self.artifact is None:
+            self.artifact = self._compiled({**sample_dims(self.graph, sample), **self.dims})
+        made = self.artifact(sample)
+        return dict(zip(self.graph.output_names, made if isinstance(made, tuple) else (made,), strict=True))
 
-    return run
+    def _compiled(self, dims: dict[str, int]) -> CArtifact:
+        from irc.backends.c.artifact import CArtifact
+        from irc.backends.registry import find_target, target_of
+        from irc.report.ledger import Ledger
+        from irc.report.report import Report
+
+        target = target_of(self.graph)
+        target = target if target.kind == "c" else find_target("c:host")
+        return CArtifact(self.graph, target, Report(Ledger()), dims=dims, **self.options)
 
 
 def _written(graph: Graph, folder: Path) -> Path:
@@ -83,14 +103,21 @@ def _written(graph: Graph, folder: Path) -> Path:
     return folder / "model.onnx"
 
 
-def checked_samples(graph: Graph, data: str, preprocess: str, title: str) -> tuple[Iterable[Sample], bool]:
-    """The samples that DATA names, checked against the graph's inputs; made-up ones, and True, if it names none."""
-    from irc.execution.samples import Samples, random_sample
+def checked_samples(
+    graph: Graph, data: str, preprocess: str, title: str, dims: Mapping[str, int] | None = None
+) -> tuple[Iterable[Sample], bool]:
+    """The samples that DATA names, checked against the graph's inputs; made-up ones, and True, if it names none.
+
+    dims : sizes of made-up samples; those that a saved C model is for, and 2 where nothing is known, if not given
+    """
+    from irc.execution.samples import Samples
 
     if preprocess and not data:
         raise OptionError("--preprocess is for a folder of images, and no data is given")
+    check_dims(graph, dims or {})
     if not data:
-        return [random_sample(graph, seed) for seed in range(_MADE_UP)], True
+        sizes = {**stored_dims(graph), **(dims or {})}
+        return [made_up_sample(graph, sizes, seed=seed, other=_SYMBOL) for seed in range(_MADE_UP)], True
     source = open_data(data, preprocess)
 
     def stream() -> Iterator[Sample]:

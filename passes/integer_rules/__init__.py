@@ -30,5 +30,6 @@ INTEGER_POLICY = QuantPolicy(
     float_bias=True,
     matmul_right_symmetric=True,
     bias_add_fused=True,
+    as_convolutions=True,
     quantize_embeddings=True,
 )

@@ -137,16 +137,20 @@ def _quantizers(value: Value) -> tuple[Grid, tuple[Node, ...]] | None:
 
 def constant_of(value: Value | None) -> Array | None:
     """The numbers of a constant, also of one behind QuantizeLinear and DequantizeLinear; None if it is none."""
-    if value is None or value.data is not None:
-        return None if value is None else value.data
-    node = value.producer
-    if node is None or not isinstance(node.op, QuantizeLinear | DequantizeLinear):
-        return None
-    inputs = [constant_of(v) for v in node.inputs]
-    if any(array is None and v is not None for array, v in zip(inputs, node.inputs, strict=True)):
-        return None
-    run: Callable[..., Any] = node.op.run
-    made: Array = to_numpy(run(*(None if array is None else to_torch(_in_torch(array)) for array in inputs)))
+    behind: list[Node] = []  # from the last to the first
+    while value is not None and value.data is None:
+        node = value.producer
+        if node is None or not isinstance(node.op, QuantizeLinear | DequantizeLinear):
+            return None
+        behind.append(node)
+        value = node.input(0)
+    made = None if value is None else value.data
+    for node in reversed(behind):
+        inputs = [made, *(constant_of(v) for v in node.inputs[1:])]
+        if any(array is None and v is not None for array, v in zip(inputs, node.inputs, strict=True)):
+            return None
+        run: Callable[..., Any] = node.op.run
+        made = to_numpy(run(*(None if array is None else to_torch(_in_torch(array)) for array in inputs)))
     return made
 
 

@@ -170,16 +170,17 @@ def weight_of(node: Node) -> _Weight | None:
     """The weight of a contraction, None if it is not a constant in symmetric codes of 8 bits at most."""
     op, value = node.op, node.input(1)
     maker = value.producer if value is not None else None
-    turned = None
+    transpose = None
     if maker is not None and isinstance(maker.op, Transpose):
         source = maker.input(0)
-        turned, maker = maker.op.perm, source.producer if source is not None else None
+        transpose, maker = maker.op, source.producer if source is not None else None
     if maker is None or not isinstance(maker.op, DequantizeLinear) or maker.op.block_size:
         return None
     stored, scale, zero_point = (constant_of(maker.input(index)) for index in range(3))
     if stored is None or scale is None or not is_integer(stored) or scale.dtype != np.float32 or scale.ndim > 1:
         return None
     along = None if scale.size == 1 else maker.op.axis % stored.ndim
+    turned = None if transpose is None else transpose.perm or tuple(reversed(range(stored.ndim)))
     return _arranged(op, stored, scale, zero_point, along, turned, maker.input(0))
 
 

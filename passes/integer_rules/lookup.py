@@ -27,7 +27,7 @@ ELEMENTWISE |= {"LeakyRelu", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg", 
 ELEMENTWISE |= {"Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Sub"}
 ELEMENTWISE |= {"Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu"}
 
-_LONGEST = 64  # nodes of one function; what is longer is left alone
+_LONGEST = 64  # nodes of one function; of what is longer, the last ones may be one
 
 
 class _Walk:
@@ -40,21 +40,32 @@ class _Walk:
     def __init__(self, value: Value) -> None:
         self.steps: list[Node] = []
         self._roots: dict[Value, Value | None] = {}
-        self.root = self._root(value)
+        self._arguments: dict[Value, list[Value]] = {}
+        pending, nodes = [value], 0
+        while pending:  # no recursion, as a chain may be longer than Python's stack is deep
+            at = pending[-1]
+            if at not in self._arguments:
+                found = _arguments(at.producer) if at.producer is not None and nodes < _LONGEST else None
+                self._arguments[at] = found or []
+                nodes += bool(found)
+            unknown = [v for v in self._arguments[at] if v not in self._roots]
+            if unknown:
+                pending += unknown
+                continue
+            pending.pop()
+            if at not in self._roots:
+                self._settle(at)
+        self.root = self._roots[value]
 
-    def _root(self, value: Value) -> Value | None:
-        if value in self._roots:
-            return self._roots[value]
-        node, found = value.producer, None
-        arguments = _arguments(node) if node is not None and len(self.steps) < _LONGEST else None
-        if node is not None and arguments:
-            roots = {self._root(v) for v in arguments}
-            found = roots.pop() if len(roots) == 1 else None
-            self.steps.append(node)
+    def _settle(self, value: Value) -> None:
+        """Find the root of a value, those of its arguments being known."""
+        roots = {self._roots[v] for v in self._arguments[value]}
+        found = roots.pop() if len(roots) == 1 else None
+        if self._arguments[value] and value.producer is not None:
+            self.steps.append(value.producer)
         if found is None and has_dtype(value, DType.U8) and not value.is_constant:
             found = value
         self._roots[value] = found
-        return found
 
 
 def _arguments(node: Node) -> list[Value] | None:

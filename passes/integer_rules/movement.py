@@ -45,6 +45,8 @@ def _refusal(node: Node, grid: Grid) -> str | None:
     op = node.op
     if isinstance(op, Resize) and op.mode != "nearest":
         return "only nearest Resize moves elements without computing"
+    if isinstance(op, Resize) and op.coordinate_transformation_mode == "tf_crop_and_resize":
+        return "outside of its input it puts a float, which is no code"
     if isinstance(op, GlobalMaxPool) and _rank(node) is None:
         return "the rank of its input is not known"
     if not isinstance(op, Pad) or op.mode != "constant":

@@ -4,19 +4,24 @@
     -(-x), not not x                                     =  x
     Sum(x), Mean(x), Max(x), Min(x)                      =  x       (of one input)
     Where(true, a, b) = a     Where(false, a, b) = b                (where that has the shape of the result)
+    PRelu(x, slope)                                      =  LeakyRelu(x)      (of one slope: a function of x alone)
 
 x + 0.0 turns -0.0 into 0.0; the two are equal, and here they count as the same.
 """
 
 from __future__ import annotations
 
+import math
+
 from irc.graph import Node
+from irc.ops.activation import LeakyRelu, PRelu
 from irc.ops.binary import Add, Div, Max, Mean, Min, Mul, Pow, Sub, Sum
 from irc.ops.logic import Where
 from irc.ops.unary import Neg, Not
 from irc.passes.base import Outcome
 from irc.passes.edit import broadcasts_into, same_known_shape, scalar_of, substitute
 from irc.passes.simplify_rules.rule import Table
+from irc.types import DType
 
 
 def _neutral(node: Node, index: int, neutral: int) -> Outcome:
@@ -71,6 +76,15 @@ def _where(node: Node) -> Outcome:
     return True
 
 
+def _one_slope(node: Node) -> Outcome:
+    type, slope = node.output.tensor_type, scalar_of(node.constant(1))
+    if slope is None or type is None or type.dtype not in (DType.F16, DType.F32) or not math.isfinite(slope):
+        return None
+    node.set_input(1, None)
+    node.set_op(LeakyRelu(float(slope)))
+    return True
+
+
 RULES: Table = {
     Add: (_add,),
     Sub: (_sub,),
@@ -84,4 +98,5 @@ RULES: Table = {
     Neg: (_twice,),
     Not: (_twice,),
     Where: (_where,),
+    PRelu: (_one_slope,),
 }

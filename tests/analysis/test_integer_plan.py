@@ -11,6 +11,7 @@ import pytest
 from irc.analysis.integer_plan import plan_integer
 from irc.backends.registry import find_target
 from irc.graph import Graph
+from irc.passes.integer_rules import INTEGER_POLICY
 
 TextGraph = Callable[[str], Graph]
 ONNX = find_target("onnx").policy
@@ -78,6 +79,22 @@ def test_integer_nodes(inner: str, last: str, integer: str, text_graph: TextGrap
     for node in graph:  # a contraction or arithmetic that stays float has its reason
         if node.op.name in ("Conv", "Add", "Mul", "Softmax"):
             assert (node in plan.integer) != (node in plan.declined)
+
+
+@pytest.mark.parametrize(("mode", "integer"), [("asymmetric", True), ("tf_crop_and_resize", False)])
+def test_a_resize_that_crops_shares_no_scale(mode: str, integer: bool, text_graph: TextGraph) -> None:
+    graph = text_graph(
+        HEAD
+        + f"""
+        weight %roi: f32[8] = [0, 0, 0, 0, 1, 1, 2, 2]
+        weight %sizes: i64[4] = [2, 4, 8, 8]
+        %t: f32[2, 4, 8, 8] = Conv(%x, %w) @"conv"
+        %u: f32[2, 4, 8, 8] = Resize(%t, %roi, _, %sizes) {{coordinate_transformation_mode = "{mode}"}} @"resize"
+        %y: f32[2, 4, 8, 8] = Conv(%u, %w) @"last"
+        return %y
+        """
+    )
+    assert (graph.node("resize") in plan_integer(graph, INTEGER_POLICY).integer) == integer
 
 
 @pytest.mark.parametrize(("value", "integer"), [(0.0, True), (1.0, False), (None, True)])

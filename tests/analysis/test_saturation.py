@@ -110,7 +110,7 @@ def test_largest_sums_of_two_is_what_a_loop_over_the_products_finds(name: str) -
         for k in range(0, len(row), 2):
             pair = row[k : k + 2]
             wanted[out] = max(wanted[out], pair[pair > 0].sum(), -pair[pair < 0].sum())
-    np.testing.assert_allclose(largest_sums(node, weight, 2), wanted)
+    np.testing.assert_allclose(largest_sums(node, weight, 2, by_rows=False), wanted)
 
 
 @pytest.mark.parametrize("name", SITES)
@@ -136,8 +136,17 @@ def test_largest_sums_of_four_is_what_a_loop_over_the_rows_of_the_kernel_finds(n
                     four = row[members]
                     wanted[out] = max(wanted[out], four[four > 0].sum(), -four[four < 0].sum())
     outputs = weight.shape[node.op.quant.weight_axis]
-    np.testing.assert_allclose(largest_sums(node, weight, 4), wanted.reshape(-1, outputs).max(axis=0))
-    assert len(product_groups(node, weight.shape, 4)) == weight[0].size if isinstance(node.op, Conv) else True
+    np.testing.assert_allclose(largest_sums(node, weight, 4, by_rows=True), wanted.reshape(-1, outputs).max(axis=0))
+    if isinstance(node.op, Conv):
+        assert len(product_groups(node, weight.shape, 4, by_rows=True)) == weight[0].size
+
+
+def test_pairs_of_rows_do_not_reach_over_their_ends() -> None:
+    """Three rows of 9: the last product of each is alone, and the next row starts anew."""
+    node, shape = SITES["conv, odd channels"].node("node"), (16, 3, 3, 3)
+    rows = product_groups(node, shape, 2, by_rows=True).reshape(3, 9)
+    assert rows.tolist() == [[5 * r + k // 2 for k in range(9)] for r in range(3)]
+    assert product_groups(node, shape, 2, by_rows=False).tolist() == [k // 2 for k in range(27)]
 
 
 @pytest.mark.parametrize("name", DEPTHWISE)

@@ -155,6 +155,7 @@ COMMANDS = {
     "compile": "compile MODEL -o out.onnx",
     "show": "show MODEL",
     "run": "run MODEL -o out.npz",
+    "bench": "bench MODEL",
     "diff": "diff MODEL MODEL",
     "targets": "targets --missing MODEL",
 }
@@ -204,6 +205,13 @@ def test_data_of_diff(irc: Irc, tmp_path: Path, model: Path, samples: Path, case
     make, data, said = DATA[case]
     make()
     _refused(irc, tmp_path, said, "diff", "net.onnx", "net.onnx", "--data", data)
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_calibration_of_bench(irc: Irc, tmp_path: Path, model: Path, samples: Path, case: str) -> None:
+    make, data, said = DATA[case]
+    make()
+    _refused(irc, tmp_path, said, "bench", "net.onnx", "--calibration", data)
 
 
 @pytest.mark.parametrize("case", OPTIONS)

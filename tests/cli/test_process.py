@@ -29,7 +29,7 @@ def test_help_is_quick() -> None:
     assert min(seconds) < 0.4  # of the processor: other work on the machine does not count
 
 
-@pytest.mark.parametrize("command", ["", "compile", "show", "run", "diff", "passes", "targets"])
+@pytest.mark.parametrize("command", ["", "compile", "show", "run", "bench", "diff", "passes", "targets"])
 def test_help_imports_nothing_heavy(command: str) -> None:
     code = "import sys\nfrom irc.cli import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(

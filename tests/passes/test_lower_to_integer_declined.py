@@ -182,6 +182,25 @@ def test_a_scale_that_leaves_nothing_finite_is_an_error(scale: str) -> None:
         lower(graph)
 
 
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_function_of_very_many_nodes(quantized: bool) -> None:
+    """More of them than Python's stack is deep: in float they stay, and of codes each is a table."""
+    lines = [GRIDS, "input %x: f32[4]", "%p: u8[4] = QuantizeLinear(%x, %s, %z)"]
+    lines += ["%y0: f32[4] = DequantizeLinear(%p, %s, %z)"]
+    for k in range(500 if quantized else 2000):
+        lines.append(f"%t{k}: f32[4] = Tanh(%y{k})")
+        if quantized:
+            lines.append(f"%u{k}: u8[4] = QuantizeLinear(%t{k}, %s, %z)")
+            lines.append(f"%y{k + 1}: f32[4] = DequantizeLinear(%u{k}, %s, %z)")
+        else:
+            lines.append(f"%y{k + 1}: f32[4] = Identity(%t{k})")
+    lines += [f"%f: u8[4] = QuantizeLinear(%y{500 if quantized else 2000}, %s, %z)", "return %f"]
+    graph = graph_of("\n".join(line.strip() for line in "\n".join(lines).splitlines()))
+    lower(graph)
+    assert ("Tanh" in ops(graph)) is not quantized
+    assert ("QLookup" in ops(graph)) is quantized
+
+
 def test_loops_are_left_to_onnxruntime() -> None:
     graph = graph_of(
         GRIDS

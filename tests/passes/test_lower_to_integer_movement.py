@@ -68,7 +68,8 @@ def same(graph: Graph, lowered: Graph, example: Example) -> None:
 def refused(example: Example) -> bool:
     """Whether the example computes: interpolates, or pads with what is on no grid."""
     if example.op.name == "Resize":
-        return getattr(example.op, "mode", "nearest") != "nearest"
+        crop = getattr(example.op, "coordinate_transformation_mode", "") == "tf_crop_and_resize"
+        return crop or getattr(example.op, "mode", "nearest") != "nearest"
     value: Array | None = example.inputs[2] if example.op.name == "Pad" and len(example.inputs) > 2 else None
     return value is not None and getattr(example.op, "mode", "constant") == "constant" and bool(value.any())
 
@@ -93,6 +94,18 @@ def test_concat_of_one_scale(example: Example) -> None:
     lower(lowered)
     same(graph, lowered, example)
     assert [n.op.name for n in lowered][-2:] == ["Concat", "DequantizeLinear"]
+
+
+def test_a_resize_that_crops_puts_a_float_around_its_input() -> None:
+    op = ops.Resize(coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=1.5)
+    x, roi = np.linspace(-1, 1, 4, dtype=np.float32), np.array([-0.5, 1.5], np.float32)
+    example = Example(op, (x, roi, None, np.array([8], np.int64)))
+    graph = moved(example)
+    lowered = graph.copy()
+    context = lower(lowered)
+    same(graph, lowered, example)
+    (site,) = context.row.declined
+    assert site.reason == "outside of its input it puts a float, which is no code"
 
 
 def test_every_movement_is_tried() -> None:

@@ -38,6 +38,12 @@ def turned(graph: Graph) -> Value:
     return graph.insert(ops.Transpose((1, 2, 0)), [stored]).output
 
 
+def reversed_axes(graph: Graph) -> Value:
+    """Stored as (K, C, M), and turned by a Transpose that does not say how."""
+    stored = dequantized(graph, np.ascontiguousarray(CODES.transpose()), SCALES, axis=2)
+    return graph.insert(ops.Transpose(), [stored]).output
+
+
 def quantized_when_loaded(graph: Graph) -> Value:
     real = graph.add_constant(CODES * ONE, "w")
     scale, zero_point = graph.add_constant(ONE, "s"), graph.add_constant(np.array(0, np.int8), "z")
@@ -56,6 +62,7 @@ WEIGHTS: dict[str, tuple[Array, Callable[[Graph], Value]]] = {
     "int8, zero point": (SMALL, lambda g: dequantized(g, SMALL + np.int8(9), SCALES, np.full(M, 9, np.int8))),
     "int4": (SMALL, lambda g: dequantized(g, SMALL.astype(ml_dtypes.int4), SCALES)),
     "turned": (CODES, turned),
+    "reversed": (CODES, reversed_axes),
     "quantized when loaded": (CODES, quantized_when_loaded),
 }
 

@@ -56,6 +56,11 @@ ELEMENTWISE = [
     ("f32[3]", "%a: f32[3] = Neg(%x); %y: f32[3] = Neg(%a)", ""),
     ("bool[3]", "%a: bool[3] = Not(%x); %y: bool[3] = Not(%a)", ""),
     ("f32[3]", "%a: f32[3] = Neg(%x); %b: f32[3] = Neg(%a); %y: f32[3] = Neg(%b)", "Neg"),
+    ("f32[2, 3]", "weight %s: f32[3, 1] = splat(0.25); %y: f32[2, 3, 3] = PRelu(%t, %s); input %t: f32[2, 3, 3]", "LeakyRelu"),
+    ("f32[2, 3]", "weight %s: f32[1] = [-0.25]; %y: f32[2, 3] = PRelu(%x, %s)", "LeakyRelu"),
+    ("f32[2, 3]", "weight %s: f32[3] = [0.25, 0.25, 0.5]; %y: f32[2, 3] = PRelu(%x, %s)", "PRelu"),
+    ("f64[2, 3]", "weight %s: f64[1] = [0.1]; %y: f64[2, 3] = PRelu(%x, %s)", "PRelu"),  # alpha is a float32
+    ("f32[2, 3]", "input %s: f32[1]; %y: f32[2, 3] = PRelu(%x, %s)", "PRelu"),
     ("f32[3]", "%y: f32[3] = Max(%x)", ""),
     ("f32[3]", "%y: f32[3] = Mean(%x)", ""),
     ("f32[3]", "weight %c: bool[3] = [true, true, true]; weight %d: f32[] = 1.0; %y: f32[3] = Where(%c, %x, %d)", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from irc.graph import Graph, Value
 from irc.ops import Add, Gelu, Gemm, MatMul, Mul, Relu, RMSNormalization, Softmax, Transpose
 from irc.passes import SmoothQuant
 from irc.passes.context import Context, plain_context
+from irc.passes.smooth_folding import folding
 from irc.target import QuantPolicy, Target
+from irc.text import parse_graph
 from irc.types import Array, tensor
 from irc.verify import verify
 from tests.passes.smooth_nets import INTEGER, LENGTH, TARGET, K, Net, count, outputs, samples
@@ -123,14 +126,16 @@ def test_gemm_before_gemm(turned: int) -> None:
     for name, dims in (("up", (K, 7)), ("down", (7, 5))):
         weight = random.standard_normal(dims[::-1] if turned else dims).astype(np.float32)
         held = [graph.add_constant(weight, f"{name}.weight"), graph.add_constant(weight[:1, :1] * 3, f"{name}.bias")]
-        value = graph.insert(Gemm(alpha=0.5, beta=2.0, transB=turned), [value, *held], name=name).output
+        op = Gemm(alpha=0.5, beta=2.0, transB=turned) if name == "up" else Gemm(transB=turned)
+        value = graph.insert(op, [value, *held], name=name).output
         value = graph.insert(Relu(), [value]).output if name == "up" else value
     graph.add_output(value, "y")
     before = graph.copy()
     context = plain_context(graph, calibration=[x[0] for x in samples()], target=TARGET)
     SmoothQuant(alpha=0.6).run(graph, context)
     verify(graph)
-    assert count(graph, "Mul") == 1
+    assert count(graph, "Mul") == 0  # `up` itself stays float
+    assert (ratio(graph, before, "up.bias") != 1).any()
     x = samples(1, seed=7)[0][0]
     assert relative_error(outputs(before, x)[0], outputs(graph, x)[0]) < 5e-6
 
@@ -142,12 +147,24 @@ def test_an_rms_normalization_takes_them() -> None:
     assert count(graph, "Mul") == 0
 
 
+def test_only_the_data_of_a_layer_takes_them() -> None:
+    """As in `torch.addmm(h, h, W)`: what the layer adds has to stay as it is."""
+    net = Net()
+    h = net.norm(net.graph.add_input("z", tensor("f32", LENGTH, K)))
+    net.add(Gemm(), h, net.constant(K, K), h, name="addmm")
+    layer = net.graph.node("addmm")
+    assert folding(h, [layer]) is None
+    layer.set_input(2, None)
+    assert folding(h, [layer]) is not None
+
+
 def test_a_shared_weight_is_not_changed_for_others() -> None:
     net = Net()
     weight, x = net.constant(K, K, name="tied"), net.norm(net.x)
     graph = net.done(net.add(MatMul(), x, weight, name="a"), net.add(MatMul(), net.add(Gelu(), x), weight, name="b"))
-    smooth(graph)  # computes the same
+    context = smooth(graph)  # computes the same
     assert graph.node("a").input(1) is not graph.node("b").input(1)
+    assert context.row.notes == ["the weight of MatMul 'a' is copied (576 bytes): MatMul 'b' reads it"]
 
 
 def test_a_channel_that_is_always_zero() -> None:
@@ -180,6 +197,53 @@ def test_reasons() -> None:
         "stack": "its input channels are not the last axis of its input",
     }
     assert [node.name for node in graph if node.op.name == "Mul"] == ["x.smoothed"]
+
+
+GEMMS: dict[str, tuple[Gemm, str]] = {
+    "alpha": (Gemm(alpha=2.0), "alpha and beta of an integer Gemm must be 1"),
+    "beta": (Gemm(beta=2.0), "alpha and beta of an integer Gemm must be 1"),
+    "data": (Gemm(), "its bias is not a constant"),
+}
+
+
+@pytest.mark.parametrize("case", GEMMS)
+def test_gemms_that_stay_float_are_not_smoothed(case: str) -> None:
+    op, reason = GEMMS[case]
+    net = Net()
+    h = net.norm(net.graph.add_input("z", tensor("f32", LENGTH, K)))
+    added = h if case == "data" else net.constant(K)
+    graph = net.done(net.add(op, h, net.constant(K, K, name="w"), added, name="gemm"))
+    before = graph.copy()
+    context = plain_context(graph, target=TARGET)
+    SmoothQuant().run(graph, context)
+    assert reasons(context) == {"gemm": reason}
+    assert np.array_equal(ratio(graph, before, "w"), np.ones((K, K)))
+
+
+def test_what_a_loop_runs_is_not_smoothed() -> None:
+    graph = parse_graph(
+        dedent(
+            """
+            graph main(opset = 21) {
+              input %x: f32[4, 3]
+              input %count: i64[]
+              input %go: bool[]
+              weight %w: f32[3, 3] = splat(0.5)
+              %y: f32[4, 3] = Loop:21(%count, %go, %x) {body = "body" {
+                input %i: i64[]
+                input %c: bool[]
+                input %h: f32[4, 3]
+                %m: f32[4, 3] = MatMul(%h, %w) @"inner"
+                return %c, %m
+              }} @"loop"
+              return %y
+            }
+            """
+        )
+    )
+    context = plain_context(graph, target=TARGET)
+    SmoothQuant().run(graph, context)
+    assert reasons(context) == {"inner": "it stands in the body of Loop 'loop', which calibration cannot look into"}
 
 
 def test_a_target_without_integer_products() -> None:

@@ -16,12 +16,11 @@ ABI = 1  # of the functions below; changes when a program that was written for o
 
 def ports_c(program: Program) -> tuple[list[str], list[str]]:
     """C names of the inputs and of the outputs, all different."""
-    names = identifiers([p.name for p in (*program.inputs, *program.outputs)], "tensor")
+    names = identifiers([p.name for p in (*program.inputs, *program.outputs)], "tensor", taken=("net",))
     return names[: len(program.inputs)], names[len(program.inputs) :]
 
 
-def _parameters(program: Program) -> str:
-    inputs, outputs = ports_c(program)
+def _parameters(program: Program, inputs: Sequence[str], outputs: Sequence[str]) -> str:
     taken = [f"const {c_type(p.view.dtype)} *{n}" for n, p in zip(inputs, program.inputs, strict=True)]
     made = [f"{c_type(p.view.dtype)} *{n}" for n, p in zip(outputs, program.outputs, strict=True)]
     return ", ".join([*taken, *made])
@@ -51,6 +50,7 @@ def header_source(name: str, program: Program, plan: MemoryPlan, constants: Cons
 {chr(10).join(_describe(program.outputs, outputs))}
  *
  * Everything that changes lies in memory that the caller gives: one context for each call that runs at the same time.
+ * Threads do not survive a fork: in the child a context with more than one is NOT_READY, and init makes another.
  *
  *     irc_{name} *net;
  *     void *memory = aligned_alloc(64, irc_{name}_size(1));
@@ -81,7 +81,7 @@ enum {{
     IRC_{name.upper()}_BAD_ARGUMENT = 2,  /* a null pointer, or a number of threads outside 1..64 */
     IRC_{name.upper()}_NO_ISA = 3,        /* this processor does not have the instruction set that was asked for */
     IRC_{name.upper()}_NO_THREADS = 4,    /* the system does not give as many threads, or it was built without */
-    IRC_{name.upper()}_NOT_READY = 5      /* the context was not made by init, or was freed */
+    IRC_{name.upper()}_NOT_READY = 5      /* the context was not made by init, was freed, or lost its threads by fork */
 }};
 
 /* ABI of the library that is linked; should equal IRC_{name.upper()}_ABI. */
@@ -95,12 +95,12 @@ size_t irc_{name}_size(int threads);
 int irc_{name}_init(void *memory, size_t size, int threads, const char *isa, irc_{name} **net);
 
 /* Runs the network once. Not for one context in two threads at the same time; for two contexts, yes. */
-int irc_{name}_run(irc_{name} *net, {_parameters(program)});
+int irc_{name}_run(irc_{name} *net, {_parameters(program, inputs, outputs)});
 
 /* The same with arrays of pointers, in the order above. */
 int irc_{name}_run_array(irc_{name} *net, const void *const *inputs, void *const *outputs);
 
-/* Ends the threads; afterwards the memory is the caller's again. NULL is allowed. */
+/* Ends the threads, if they are this process's; afterwards the memory is the caller's again. NULL is allowed. */
 void irc_{name}_free(irc_{name} *net);
 
 /* The instruction set in use; and all that are built in, separated by spaces. */
@@ -124,6 +124,9 @@ def internal_source(name: str, isas: Sequence[Isa]) -> str:
     return f"""#ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
+#if defined(__APPLE__) && !defined(_DARWIN_C_SOURCE)
+#define _DARWIN_C_SOURCE 1 /* POSIX alone hides what <sys/sysctl.h> needs */
+#endif
 #ifndef IRC_{name.upper()}_INTERNAL_H
 #define IRC_{name.upper()}_INTERNAL_H
 
@@ -143,7 +146,8 @@ extern IRC_LOCAL const uint64_t irc_{name}_constants[];
 
 def main_source(name: str, program: Program, plan: MemoryPlan, isas: Sequence[Isa], machine: str, scratch: int) -> str:
     """`<name>.c`: the functions of the header, and the choice of the instruction set."""
-    inputs, outputs = ports_c(program)
+    inputs = [f"input{i}" for i in range(len(program.inputs))]
+    outputs = [f"output{i}" for i in range(len(program.outputs))]
     upper = name.upper()
     rows = "\n".join(f'    {{"{isa.name}", irc_{name}_run_{isa.name}}},' for isa in isas)
     tests = "\n".join(f"        case {i}: return {isa.test};" for i, isa in enumerate(isas))
@@ -184,7 +188,7 @@ static int has_isa(const irc_cpu cpu, int index) {{
 static int choose(const char *isa) {{
     const irc_cpu cpu = irc_detect();
     for (int i = ISAS - 1; i >= 0; --i)
-        if ((!isa || !strcmp(isa, isas[i].name)) && has_isa(cpu, i)) return i;
+        if ((!isa || !strcmp(isa, isas[i].name)) && has_isa(cpu, i) && irc_granted(isas[i].name)) return i;
     return -1;
 }}
 
@@ -220,7 +224,7 @@ int irc_{name}_init(void *memory, size_t size, int threads, const char *isa, irc
 
 int irc_{name}_run_array(irc_{name} *net, const void *const *inputs, void *const *outputs) {{
     if (!net || !inputs || !outputs) return IRC_{upper}_BAD_ARGUMENT;
-    if (net->magic != MAGIC) return IRC_{upper}_NOT_READY;
+    if (net->magic != MAGIC || irc_is_forked(net)) return IRC_{upper}_NOT_READY;
     for (int i = 0; i < {len(inputs)}; ++i)
         if (!inputs[i]) return IRC_{upper}_BAD_ARGUMENT;
     for (int i = 0; i < {len(outputs)}; ++i)
@@ -235,7 +239,8 @@ int irc_{name}_run_array(irc_{name} *net, const void *const *inputs, void *const
     return IRC_{upper}_OK;
 }}
 
-int irc_{name}_run(irc_{name} *net, {_parameters(program)}) {{
+/* The header has the model's own names; here they could be those of other things. */
+int irc_{name}_run(irc_{name} *net, {_parameters(program, inputs, outputs)}) {{
     const void *const in[] = {{{pointers}}};
     void *const out[] = {{{homes}}};
     return irc_{name}_run_array(net, in, out);
@@ -256,7 +261,7 @@ const char *irc_{name}_error(int code) {{
         case IRC_{upper}_BAD_ARGUMENT: return "a null pointer, or a number of threads outside 1 to 64";
         case IRC_{upper}_NO_ISA: return "this processor does not have that instruction set";
         case IRC_{upper}_NO_THREADS: return "the system does not give as many threads";
-        case IRC_{upper}_NOT_READY: return "the context was not made by init, or was freed";
+        case IRC_{upper}_NOT_READY: return "the context was not made by init, was freed, or lost its threads by fork";
     }}
     return "unknown code";
 }}

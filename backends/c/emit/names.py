@@ -5,81 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_KEYWORDS = frozenset(
-    [
-        "auto",
-        "break",
-        "case",
-        "char",
-        "const",
-        "continue",
-        "default",
-        "do",
-        "double",
-        "else",
-        "enum",
-        "extern",
-        "float",
-        "for",
-        "goto",
-        "if",
-        "inline",
-        "int",
-        "long",
-        "register",
-        "restrict",
-        "return",
-        "short",
-        "signed",
-        "sizeof",
-        "static",
-        "struct",
-        "switch",
-        "typedef",
-        "union",
-        "unsigned",
-        "void",
-        "volatile",
-        "while",
-        "alignas",
-        "alignof",
-        "and",
-        "asm",
-        "bool",
-        "catch",
-        "class",
-        "constexpr",
-        "delete",
-        "explicit",
-        "export",
-        "false",
-        "friend",
-        "mutable",
-        "namespace",
-        "new",
-        "not",
-        "nullptr",
-        "operator",
-        "or",
-        "private",
-        "protected",
-        "public",
-        "static_assert",
-        "template",
-        "this",
-        "throw",
-        "true",
-        "try",
-        "typeid",
-        "typename",
-        "using",
-        "virtual",
-        "wchar_t",
-        "xor",
-        "main",
-        "context",
-    ]
-)
+# of C23 and C++23, their alternative tokens among them
+_KEYWORDS = (
+    "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch", "char",
+    "char16_t", "char32_t", "char8_t", "class", "co_await", "co_return", "co_yield", "compl", "concept", "const",
+    "const_cast", "consteval", "constexpr", "constinit", "continue", "decltype", "default", "delete", "do", "double",
+    "dynamic_cast", "else", "enum", "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if",
+    "inline", "int", "long", "mutable", "namespace", "new", "noexcept", "not", "not_eq", "nullptr", "operator", "or",
+    "or_eq", "private", "protected", "public", "register", "reinterpret_cast", "requires", "restrict", "return",
+    "short", "signed", "sizeof", "static", "static_assert", "static_cast", "struct", "switch", "template", "this",
+    "thread_local", "throw", "true", "try", "typedef", "typeid", "typename", "typeof", "typeof_unqual", "union",
+    "unsigned", "using", "virtual", "void", "volatile", "wchar_t", "while", "xor", "xor_eq",
+)  # fmt: skip
+# of the language's headers, and what compilers and common headers define as macros
+_STANDARD = (
+    "int8_t", "int16_t", "int32_t", "int64_t", "uint8_t", "uint16_t", "uint32_t", "uint64_t", "size_t", "main",
+    "assert", "complex", "errno", "far", "i386", "interface", "linux", "near", "stderr", "stdin", "stdout", "unix",
+)  # fmt: skip
+# of which there is an irc_<name> beside a model's
+_RUNTIME = ("barrier", "context", "cpu", "detect", "granted", "pause", "wake", "work", "worker")
+_RESERVED = frozenset((*_KEYWORDS, *_STANDARD, *_RUNTIME))
 _LONGEST = 48
 
 
@@ -90,16 +35,18 @@ def identifier(text: str, default: str) -> str:
         return default
     if name[0].isdigit():
         name = f"{default}_{name}"
-    return f"{name}_" if name in _KEYWORDS else name
+    return f"{name}_" if name in _RESERVED else name
 
 
-def identifiers(texts: Iterable[str], default: str) -> list[str]:
-    """An identifier for each text, all different."""
+def identifiers(texts: Iterable[str], default: str, taken: Iterable[str] = ()) -> list[str]:
+    """An identifier for each text, all different and none that is taken."""
     made: list[str] = []
+    given = set(taken)
     for index, text in enumerate(texts):
         name = identifier(text, f"{default}{index}")
-        while name in made:
+        while name in given:
             name += "_"
+        given.add(name)
         made.append(name)
     return made
 

@@ -6,8 +6,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define IRC_INLINE static inline __attribute__((always_inline))
-
 typedef __m256i irc_v; /* 32 bytes */
 typedef __m256 irc_vf; /* 8 floats */
 

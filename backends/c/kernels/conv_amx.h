@@ -29,7 +29,6 @@ typedef struct irc_amx_rows {
 
 /* The activations of a block of positions. */
 typedef struct irc_amx {
-    const irc_positions *q;
     const uint8_t *x; /* where the position's window is: x + at[i] */
     const int64_t *at;
     int64_t stride;            /* bytes from one window of a tile to the next */
@@ -204,7 +203,6 @@ IRC_FN void irc_amx_activations(irc_amx *m, const irc_conv *p, const irc_positio
 {
     static const int32_t none = 0;
     const int32_t steps = irc_ceil_div(p->run_length, 4);
-    m->q = q;
     if ((p->runs == 1 || steps % 16 == 0) && p->x_col % 4096 != 0 && irc_amx_direct(q, p->x_col, m)) {
         m->x = x;
         m->at = q->x;

@@ -165,7 +165,7 @@ static __attribute__((noinline, unused)) void irc_quads_others(const irc_quads *
         IRC_FIRST_ROW_1(c##r##0, x##r + at, v0, w0, one);
 #define IRC_QUADS_WINDOW(r) \
     const uint8_t *x##r = t->x + t->x_at[first + (r < R ? r : 0)] + (single ? d->run_offset[0] + length : 0); \
-    uint8_t *y##r = t->codes + t->y_at[first + (r < R ? r : 0)];
+    uint8_t *y##r = plain || t->codes ? t->codes + t->y_at[first + (r < R ? r : 0)] : NULL;
 #define IRC_QUADS_START(r) \
     c##r##0 = i0, c##r##1 = i1; \
     if (!plain && t->row && r < R) { \
@@ -305,8 +305,7 @@ IRC_FN void irc_quads_avx2(const irc_conv *p, const irc_tile *t)
     d.tail = steps % 2 == 0 ? IRC_TAIL_NONE : p->run_length % 4 == 1 ? IRC_TAIL_ONE : IRC_TAIL_PAIR;
     d.full = p->lo <= 0.0f && p->hi >= 255.0f;
     d.block = (int64_t)p->runs * steps * 64;
-    panel = (int32_t)(IRC_PANEL_BYTES / d.block);
-    panel = panel < 1 ? 1 : panel;
+    panel = d.block < IRC_PANEL_BYTES ? (int32_t)(IRC_PANEL_BYTES / (d.block ? d.block : 1)) : 1;
     for (int32_t b = 0; b < blocks; b += panel)
         irc_quads_panel(&d, b, b + panel < blocks ? b + panel : blocks);
 }

@@ -4,15 +4,6 @@
 
 #include "conv_block.h"
 
-#define IRC_INLINE static inline __attribute__((always_inline))
-
-/* Unrolls the loop behind it, which has a constant number of turns, so that arrays of vectors become registers. */
-#if defined(__clang__)
-#define IRC_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define IRC_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 #define IRC_WIDEST 64 /* channels, at most */
 
 /* Pointers are at the first of the channels. */

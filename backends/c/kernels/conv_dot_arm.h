@@ -1,6 +1,6 @@
-/* Tiles of up to 5 positions x 16 (or 8) channels by dot products of 4 codes: sdot, or usdot where there is one.
+/* Tiles of up to 5 positions x 16 (or 8) channels by dot products of 4 codes: sdot, or sudot where there is one.
 
-   usdot multiplies u8 by s8. sdot wants s8: it gets a - 128, and the sums start at 128 * (sum of the weights):
+   sudot multiplies s8 by u8. sdot wants s8: it gets a - 128, and the sums start at 128 * (sum of the weights):
    sum a w = sum (a - 128) w + 128 sum w.
 
    The dot product is written in assembly, since gcc copies and spills accumulators around the intrinsic. */

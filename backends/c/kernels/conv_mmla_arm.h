@@ -15,11 +15,11 @@
 /* Number of 8 k that a window has. */
 IRC_FN int32_t irc_mmla_depth(const irc_conv *p) { return p->runs * irc_ceil_div(p->run_length, 8); }
 
-/* Positions whose activations fit into the scratch memory beside a block of weights; a multiple of a tile's. */
+/* Positions whose activations fit into the scratch memory beside a block of weights; a multiple of a tile's. 0 without any k. */
 IRC_FN int32_t irc_mmla_most(const irc_conv *p, size_t scratch_bytes)
 {
     const int64_t depth = irc_mmla_depth(p), room = (int64_t)scratch_bytes - depth * 128;
-    const int64_t fit = room <= 0 ? 0 : room / (depth * 8) / (2 * IRC_MMLA_PAIRS) * (2 * IRC_MMLA_PAIRS);
+    const int64_t fit = room <= 0 || !depth ? 0 : room / (depth * 8) / (2 * IRC_MMLA_PAIRS) * (2 * IRC_MMLA_PAIRS);
     return fit < IRC_POSITIONS ? (int32_t)fit : IRC_POSITIONS;
 }
 

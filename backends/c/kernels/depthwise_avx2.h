@@ -1,18 +1,19 @@
 /* Depthwise convolution for AVX2: two output rows of 32 channels at a time, exact for all weights.
 
-   A strip of 16 or fewer channels has half of its columns in the upper lanes: wherever this file says channels 16 .. 31, those
-   are then channels 0 .. 15 again, `aside` columns further right.
+   A strip of 16 or fewer channels, of rows that are not too short, is narrow: it has the right half of its columns in the upper
+   lanes. Wherever this file says channels 16 .. 31, those are then channels 0 .. 15 again, of the column that lies `upper` bytes
+   further right.
 
    1. Spread: the input rows are taken in twos and interleaved, so that a dword holds (upper, lower) of one channel as int16:
 
           cells[quarter][pair of rows][column]   32 bytes = 8 channels
 
-      Two output rows later some pairs are needed again: the pairs lie in a ring.
-
       A quarter is what unpacking leaves: quarter q holds channels 4 q .. 4 q + 3 and 16 + 4 q .. 16 + 4 q + 3.
+      Two output rows later some pairs are needed again: the pairs lie in a ring.
    2. Sum: vpmaddwd multiplies a cell by the weights of two taps, one above the other. An output row that starts at the lower
       row of a pair has weights that are shifted by one: (0, w0), (w1, w2). Up to 8 output columns are summed at once.
-   3. Requantize; packing the four quarters puts the channels in order again. */
+   3. Requantize each quarter as it is summed. Packing quarters 0 and 1, 2 and 3 to int16, and what that gives to codes, puts the
+      channels in order again. */
 #ifndef IRC_DEPTHWISE_AVX2_H
 #define IRC_DEPTHWISE_AVX2_H
 
@@ -24,12 +25,6 @@
 #define IRC_STRIP_COLS 32  /* output columns at a time, at most */
 #define IRC_STRIP_CELLS 220 /* pairs of rows times columns, at most */
 #define IRC_STRIP_TAPS 64  /* pairs of taps, at most */
-
-#if defined(__clang__)
-#define IRC_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define IRC_UNROLL _Pragma("GCC unroll 16")
-#endif
 
 /* What a strip needs: the geometry in cells, the weights, and where sums and codes go. */
 typedef struct irc_strip {
@@ -47,8 +42,8 @@ typedef struct irc_strip {
     float scale[32], bias[32];                    /* by quarters */
     irc_v weights[2][4][IRC_STRIP_TAPS];          /* [shift][quarter][pair of taps * kw + j] */
     irc_v cells[4][IRC_STRIP_CELLS];              /* [quarter][pair * columns + column] */
-    irc_v rounded[8];                             /* of the even quarter */
-    irc_v words[2][8];                            /* [half][column]: two quarters packed */
+    irc_v rounded[8];                             /* [column]: of quarter 0 or 2, until the next one is summed */
+    irc_v words[2][8];                            /* [quarters 0 and 1, 2 and 3][column]: packed to int16 */
 } irc_strip;
 
 IRC_INLINE void irc_quarters(irc_v upper, irc_v lower, irc_v q[4], const int is_signed)
@@ -69,7 +64,7 @@ IRC_INLINE irc_v irc_two_lanes(const void *p, int64_t upper)
     return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(lower)), _mm_loadu_si128(other), 1);
 }
 
-/* The weights of channels c .. c + 31; `shift` 1 for output rows that start at the lower row of a pair. */
+/* The weights of 32 channels from w on; `shift` 1 for output rows that start at the lower row of a pair. */
 IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, int shift, irc_strip *s)
 {
     const int64_t stride = (p->channels + 15) / 16 * 16, upper_half = s->narrow ? 0 : 16;
@@ -154,7 +149,7 @@ IRC_FN void irc_strip_spread(irc_strip *s, const uint8_t *upper, const uint8_t *
             IRC_SUM_2(c6, c7, (x)[6 * step], (x)[7 * step], v); \
     } while (0)
 
-/* The codes of one output row: n <= 32 channels. */
+/* The codes of `cols` columns of one output row, from their words: n <= 32 channels. */
 IRC_INLINE void irc_strip_store(const irc_strip *s, uint8_t *y, int64_t y_col, int32_t cols, int32_t n)
 {
     const irc_v lo = _mm256_broadcastsi128_si256(s->clamp.lo_codes), hi = _mm256_broadcastsi128_si256(s->clamp.hi_codes);
@@ -174,8 +169,9 @@ IRC_INLINE void irc_strip_store(const irc_strip *s, uint8_t *y, int64_t y_col, i
 
 IRC_INLINE irc_vf irc_strip_below(const irc_strip *s, const int K, irc_vf t) { return K ? t : _mm256_min_ps(t, s->clamp.hi); }
 
-/* T output columns (4, 7 or 8) of quarter k of one output row, rounded. T, K (the width and height of the kernel, 0: any) and step
-   (cells from one output column to the next) are constants where it matters. */
+/* T output columns (4, 7 or 8) of quarter k of one output row, from cell column * step on: summed and rounded; if k is odd, packed
+   with the quarter before it. T, K (the width and height of the kernel, whose codes then fit; 0: any) and step (cells from one
+   output column to the next) are constants where it matters. */
 IRC_INLINE void irc_strip_sum(irc_strip *s, const int T, const int K, const int64_t step, int shift, int k, const int odd, int32_t column)
 {
     const irc_v *w = s->weights[shift][k], *cells = s->cells[k] + column * step;
@@ -238,20 +234,10 @@ IRC_FN irc_strip_line *irc_strip_choose(const irc_strip *s, int32_t cols)
     static irc_strip_line *const lines[7][3] = {IRC_STRIP_TILES(any),   IRC_STRIP_TILES(any_s1), IRC_STRIP_TILES(any_s2),
                                                 IRC_STRIP_TILES(k3_s1), IRC_STRIP_TILES(k3_s2),  IRC_STRIP_TILES(k5_s1),
                                                 IRC_STRIP_TILES(k5_s2)};
-    const int narrow = s->tap == 1 && s->kw == s->kh && s->clamp.fits ? s->kw : 0, strides = s->step == 1 || s->step == 2;
-    const int kind = !strides ? 0 : narrow == 3 ? 2 + s->step : narrow == 5 ? 4 + s->step : s->step;
+    const int square = s->tap == 1 && s->kw == s->kh && s->clamp.fits ? s->kw : 0, strides = s->step == 1 || s->step == 2;
+    const int kind = !strides ? 0 : square == 3 ? 2 + s->step : square == 5 ? 4 + s->step : s->step;
     const int32_t by8 = irc_ceil_div(cols, 8) * 8, by7 = irc_ceil_div(cols, 7) * 7;
     return lines[kind][cols < 7 ? 0 : cols < 8 || by7 < by8 ? 1 : 2];
-}
-
-IRC_INLINE int64_t irc_common_divisor(int64_t a, int64_t b)
-{
-    while (b) {
-        const int64_t c = a % b;
-        a = b;
-        b = c;
-    }
-    return a;
 }
 
 /* Plans the cells; the number of output columns at a time, of `width`, or 0 if this is no case for this kernel. */
@@ -277,7 +263,7 @@ IRC_FN int32_t irc_strip_plan(const irc_depthwise *p, int32_t width, irc_strip *
     return cols < 4 ? 4 : cols;
 }
 
-/* Output rows first .. last - 1 of some columns: x, y at row 0, first column and channel. */
+/* Output rows first .. last - 1 (first is even) of `cols` columns: x, y at row 0, first column and channel. */
 IRC_FN void irc_strip_run(const irc_depthwise *p, const uint8_t *x, uint8_t *y, int32_t first, int32_t last, int32_t cols, int32_t n, irc_strip *s)
 {
     irc_strip_line *const line = irc_strip_choose(s, cols);

@@ -2,7 +2,8 @@
 
    Four input rows are interleaved: a cell holds, for one input column, [channels][4 rows]. One dot product then takes four taps
    that lie above each other. A band is so many output rows that their windows lie in the same cells: with `down` input rows
-   from one output row to the next, output row b of a band has the weights moved down by b * down rows, and zeros elsewhere. */
+   from one output row to the next, output row b of a band has the weights moved down by b * down rows, and zeros elsewhere.
+   The loops over them: depthwise.h. */
 #ifndef IRC_DEPTHWISE_BANDS_H
 #define IRC_DEPTHWISE_BANDS_H
 
@@ -16,16 +17,6 @@ typedef struct irc_bands {
     int32_t cols;         /* output columns at a time */
     int32_t columns;      /* cells of a group */
 } irc_bands;
-
-IRC_FN int64_t irc_common_divisor(int64_t a, int64_t b)
-{
-    while (b) {
-        const int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
 
 /* At most so many cells, vectors of four taps (of all output rows of a band), output columns; 0 if that is not enough. */
 IRC_FN int irc_bands_of(const irc_depthwise *p, int32_t cells, int32_t taps, int32_t cols, irc_bands *s)

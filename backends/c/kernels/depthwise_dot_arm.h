@@ -1,5 +1,5 @@
-/* Depthwise convolution by dot products, for 16 channels at a time: sdot, or usdot where there is one (see conv_dot_arm.h).
-   Cells and bands: depthwise_bands.h. */
+/* Depthwise convolution by dot products, for 16 channels at a time: sdot, which is given codes less 128 (conv_dot_arm.h), or
+   usdot where there is one. Cells and bands: depthwise_bands.h. */
 #ifndef IRC_DEPTHWISE_DOT_ARM_H
 #define IRC_DEPTHWISE_DOT_ARM_H
 
@@ -8,7 +8,7 @@
 #include "depthwise_columns.h"
 #include "depthwise_portable.h"
 
-#define IRC_DEPTHWISE_STRIP
+#define IRC_DEPTHWISE_BANDS
 #define IRC_STRIP_CHANNELS 16
 #define IRC_STRIP_COLS 32   /* output columns at a time, at most */
 #define IRC_STRIP_CELLS 256 /* at most */
@@ -23,6 +23,7 @@
 /* 16 channels of a strip. */
 typedef struct irc_strip {
     irc_bands bands;
+    irc_clamp clamp;
     int8_t w[IRC_STRIP_TAPS][64];      /* [output row of the band][group][kw] [16 channels][4 rows] */
     uint8_t cell[IRC_STRIP_CELLS][64]; /* [group][column] [16 channels][4 rows] */
 } irc_strip;
@@ -38,10 +39,11 @@ IRC_INLINE void irc_interleave(const uint8x16_t *r, uint8_t *to)
     vst1q_u8(to + 48, vzip2q_u8(high0, high1));
 }
 
-/* The weights of channels c .. c + 15, and where their sums start (IRC_DOT_OPERAND takes 128 from each code). */
-IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, irc_strip *s, int32_t *start)
+/* The weights and clamp of 16 channels, and where their sums start (IRC_DOT_OPERAND takes 128 from each code). */
+IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, irc_columns *t, irc_strip *s)
 {
     const int64_t stride = (p->channels + 15) / 16 * 16;
+    s->clamp = irc_clamp_of(p->residual_scale, p->lo, p->hi);
     for (int32_t b = 0; b < s->bands.band; b++)
         for (int32_t g = 0; g < s->bands.groups; g++)
             for (int32_t j = 0; j < p->kw; j++) {
@@ -53,10 +55,10 @@ IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, irc_strip
                 irc_interleave(rows, (uint8_t *)s->w[(b * s->bands.groups + g) * p->kw + j]);
             }
     for (int32_t c = 0; c < 16; c++) {
-        start[c] = 0;
+        t->start[c] = 0;
 #if !defined(__ARM_FEATURE_MATMUL_INT8)
         for (int32_t k = 0; k < p->kh * p->kw; k++)
-            start[c] += 128 * w[k * stride + c];
+            t->start[c] += 128 * w[k * stride + c];
 #endif
     }
 }
@@ -78,8 +80,8 @@ IRC_FN void irc_strip_cells(const irc_depthwise *p, const uint8_t *x, int32_t co
 }
 
 /* R output columns from i on, of output row b of the band. */
-IRC_INLINE void irc_strip_tile(const irc_depthwise *p, const irc_strip *s, const irc_columns *t, const irc_clamp *clamp, int32_t b,
-                               int32_t i, const int R)
+IRC_INLINE void irc_strip_tile(const irc_depthwise *p, const irc_strip *s, const irc_columns *t, int32_t b, int32_t i,
+                               const int R)
 {
     const int8_t *w = s->w[b * s->bands.groups * p->kw];
     int32x4_t c[4][4];
@@ -96,46 +98,18 @@ IRC_INLINE void irc_strip_tile(const irc_depthwise *p, const irc_strip *s, const
             }
         }
     }
-    irc_finish(t, clamp, i, R, c, R, 4);
+    irc_finish(t, &s->clamp, i, R, c, R, 4);
 }
 
 /* Output row b of the band, `cols` columns. */
 static __attribute__((noinline, unused)) void irc_strip_row(const irc_depthwise *p, const irc_strip *s, const irc_columns *t,
-                                                            const irc_clamp *clamp, int32_t b, int32_t cols)
+                                                            int32_t b, int32_t cols)
 {
     int32_t i = 0;
     for (; i + 4 <= cols; i += 4)
-        irc_strip_tile(p, s, t, clamp, b, i, 4);
+        irc_strip_tile(p, s, t, b, i, 4);
     for (; i < cols; i++)
-        irc_strip_tile(p, s, t, clamp, b, i, 1);
-}
-
-IRC_FN void irc_depthwise_strip(const irc_depthwise *p, const uint8_t *x, const int8_t *w, const float *scale, const float *bias,
-                                const uint8_t *residual, void *y, int64_t batch, int32_t first, int32_t last, int32_t from, int32_t to)
-{
-    irc_strip s;
-    if (!irc_bands_of(p, IRC_STRIP_CELLS, IRC_STRIP_TAPS, IRC_STRIP_COLS, &s.bands)) {
-        for (int32_t row = first; row < last; row++)
-            irc_depthwise_line(p, x, w, scale, bias, residual, y, batch * p->rows + row, from, to);
-        return;
-    }
-    const irc_clamp clamp = irc_clamp_of(p->residual_scale, p->lo, p->hi);
-    irc_positions q;
-    irc_columns t;
-    irc_columns_of_strip(&t, p, &q, scale + from, bias + from, to - from);
-    irc_strip_weights(p, w + from, &s, t.start);
-    for (int32_t row = first; row < last; row += s.bands.band) {
-        const int32_t rows = last - row < s.bands.band ? last - row : s.bands.band;
-        for (int32_t col = 0; col < p->cols; col += s.bands.cols) {
-            const int32_t cols = p->cols - col < s.bands.cols ? p->cols - col : s.bands.cols;
-            irc_strip_cells(p, x + batch * p->x_batch + row * p->x_row + col * p->x_col + from, cols,
-                            (rows - 1) * s.bands.down + p->kh, &s);
-            for (int32_t b = 0; b < rows; b++) {
-                irc_strip_outputs(&t, p, &q, residual, y, batch, row + b, col, cols, from);
-                irc_strip_row(p, &s, &t, &clamp, b, cols);
-            }
-        }
-    }
+        irc_strip_tile(p, s, t, b, i, 1);
 }
 
 #endif

@@ -10,7 +10,7 @@
 #include "depthwise_columns.h"
 #include "depthwise_portable.h"
 
-#define IRC_DEPTHWISE_STRIP
+#define IRC_DEPTHWISE_BANDS
 #define IRC_STRIP_CHANNELS 64
 #define IRC_STRIP_COLS 32  /* output columns at a time, at most */
 #define IRC_STRIP_CELLS 96 /* at most */
@@ -19,6 +19,7 @@
 /* 64 channels of a strip. */
 typedef struct irc_strip {
     irc_bands bands;
+    irc_clamp_zmm clamp;
     float scale[64], bias[64];          /* by quarters */
     irc_zmm w[IRC_STRIP_TAPS][4];       /* [output row of the band][group][kw] [quarter] */
     irc_zmm cell[IRC_STRIP_CELLS][4];   /* [group][column] [quarter] */
@@ -35,11 +36,12 @@ IRC_INLINE void irc_quarters(irc_zmm r0, irc_zmm r1, irc_zmm r2, irc_zmm r3, irc
     _mm512_storeu_si512(to + 3, _mm512_unpackhi_epi16(high0, high1));
 }
 
-/* The weights and factors of n <= 64 channels. */
-IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, const float *scale, const float *bias, int32_t n, irc_strip *s)
+/* The weights, factors and clamp of t->n <= 64 channels. */
+IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, irc_columns *t, irc_strip *s)
 {
     const int64_t stride = (p->channels + 15) / 16 * 16;
     const irc_bands *bands = &s->bands;
+    s->clamp = irc_clamp_zmm_of(p->residual_scale, p->lo, p->hi);
     for (int32_t b = 0; b < bands->band; b++)
         for (int32_t g = 0; g < bands->groups; g++)
             for (int32_t j = 0; j < p->kw; j++) {
@@ -52,8 +54,8 @@ IRC_FN void irc_strip_weights(const irc_depthwise *p, const int8_t *w, const flo
             }
     for (int32_t c = 0; c < 64; c++) {
         const int32_t at = c % 16 / 4 * 16 + c / 16 * 4 + c % 4;
-        s->scale[at] = c < n ? scale[c] : 0.0f;
-        s->bias[at] = c < n ? bias[c] : 0.0f;
+        s->scale[at] = c < t->n ? t->scale[c] : 0.0f;
+        s->bias[at] = c < t->n ? t->bias[c] : 0.0f;
     }
 }
 
@@ -74,8 +76,9 @@ IRC_FN void irc_strip_cells(const irc_depthwise *p, const uint8_t *x, int32_t co
 }
 
 /* Codes of 64 channels of position i. */
-IRC_INLINE void irc_strip_codes(const irc_strip *s, const irc_columns *t, const irc_clamp_zmm *clamp, int32_t i, const irc_zmm *acc)
+IRC_INLINE void irc_strip_codes(const irc_strip *s, const irc_columns *t, int32_t i, const irc_zmm *acc)
 {
+    const irc_clamp_zmm *const clamp = &s->clamp;
     const irc_zmm zero = _mm512_setzero_si512();
     __m512 f[4];
     irc_zmm v[4];
@@ -104,8 +107,8 @@ static __attribute__((noinline, unused)) void irc_strip_floats(const irc_columns
 }
 
 /* R output columns from i on, of output row b of the band. */
-IRC_INLINE void irc_strip_tile(const irc_depthwise *p, const irc_strip *s, const irc_columns *t, const irc_clamp_zmm *clamp,
-                               int32_t b, int32_t i, const int R)
+IRC_INLINE void irc_strip_tile(const irc_depthwise *p, const irc_strip *s, const irc_columns *t, int32_t b, int32_t i,
+                               const int R)
 {
     const irc_zmm(*w)[4] = s->w + b * s->bands.groups * p->kw;
     irc_zmm c[4][4];
@@ -123,7 +126,7 @@ IRC_INLINE void irc_strip_tile(const irc_depthwise *p, const irc_strip *s, const
     }
     IRC_UNROLL for (int r = 0; r < R; r++) {
         if (t->codes) {
-            irc_strip_codes(s, t, clamp, i + r, c[r]);
+            irc_strip_codes(s, t, i + r, c[r]);
         } else {
             int32_t quarters[64];
             IRC_UNROLL for (int q = 0; q < 4; q++) _mm512_storeu_si512(quarters + 16 * q, c[r][q]);
@@ -134,41 +137,13 @@ IRC_INLINE void irc_strip_tile(const irc_depthwise *p, const irc_strip *s, const
 
 /* Output row b of the band, `cols` columns. */
 static __attribute__((noinline, unused)) void irc_strip_row(const irc_depthwise *p, const irc_strip *s, const irc_columns *t,
-                                                            const irc_clamp_zmm *clamp, int32_t b, int32_t cols)
+                                                            int32_t b, int32_t cols)
 {
     int32_t i = 0;
     for (; i + 4 <= cols; i += 4)
-        irc_strip_tile(p, s, t, clamp, b, i, 4);
+        irc_strip_tile(p, s, t, b, i, 4);
     for (; i < cols; i++)
-        irc_strip_tile(p, s, t, clamp, b, i, 1);
-}
-
-IRC_FN void irc_depthwise_strip(const irc_depthwise *p, const uint8_t *x, const int8_t *w, const float *scale, const float *bias,
-                                const uint8_t *residual, void *y, int64_t batch, int32_t first, int32_t last, int32_t from, int32_t to)
-{
-    irc_strip s;
-    if (!irc_bands_of(p, IRC_STRIP_CELLS, IRC_STRIP_TAPS, IRC_STRIP_COLS, &s.bands)) {
-        for (int32_t row = first; row < last; row++)
-            irc_depthwise_line(p, x, w, scale, bias, residual, y, batch * p->rows + row, from, to);
-        return;
-    }
-    const irc_clamp_zmm clamp = irc_clamp_zmm_of(p->residual_scale, p->lo, p->hi);
-    irc_positions q;
-    irc_columns t;
-    irc_columns_of_strip(&t, p, &q, scale + from, bias + from, to - from);
-    irc_strip_weights(p, w + from, t.scale, t.bias, t.n, &s);
-    for (int32_t row = first; row < last; row += s.bands.band) {
-        const int32_t rows = last - row < s.bands.band ? last - row : s.bands.band;
-        for (int32_t col = 0; col < p->cols; col += s.bands.cols) {
-            const int32_t cols = p->cols - col < s.bands.cols ? p->cols - col : s.bands.cols;
-            irc_strip_cells(p, x + batch * p->x_batch + row * p->x_row + col * p->x_col + from, cols,
-                            (rows - 1) * s.bands.down + p->kh, &s);
-            for (int32_t b = 0; b < rows; b++) {
-                irc_strip_outputs(&t, p, &q, residual, y, batch, row + b, col, cols, from);
-                irc_strip_row(p, &s, &t, &clamp, b, cols);
-            }
-        }
-    }
+        irc_strip_tile(p, s, t, b, i, 1);
 }
 
 #endif

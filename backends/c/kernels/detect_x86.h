@@ -4,6 +4,7 @@
 
 #include <cpuid.h>
 #include <stdint.h>
+#include <string.h>
 #if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,7 +21,8 @@ static uint64_t irc_saved_state(void) {
     return (uint64_t)high << 32 | low;
 }
 
-/* Linux gives the tiles only to a process that asks, once; without asking, the first tile instruction is its last. */
+/* Linux gives the tiles only to a process that asks, once; without asking, the first tile instruction is its last. What is
+   given makes the memory of each thread's signals larger, so that only a process asks that will use them. */
 static int irc_ask_for_tiles(void) {
 #if defined(__linux__) && defined(SYS_arch_prctl)
     const long request = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM */
@@ -42,8 +44,11 @@ static irc_cpu irc_detect(void) {
     cpu.avxvnni = cpu.avx2 && (a1 >> 4 & 1);
     cpu.avx512vnni = cpu.avx2 && zmm && (b7 >> 16 & 1) && (b7 >> 17 & 1) && (b7 >> 30 & 1) && (b7 >> 31 & 1) &&
                      (c7 >> 1 & 1) && (c7 >> 11 & 1); /* F, DQ, BW, VL, VBMI, VNNI */
-    cpu.amx = cpu.avx512vnni && tiles && (d7 >> 24 & 1) && (d7 >> 25 & 1) && irc_ask_for_tiles();
+    cpu.amx = cpu.avx512vnni && tiles && (d7 >> 24 & 1) && (d7 >> 25 & 1);
     return cpu;
 }
+
+/* Whether the operating system lets this process use an instruction set that the processor has. */
+static int irc_granted(const char *isa) { return strcmp(isa, "amx") || irc_ask_for_tiles(); }
 
 #endif

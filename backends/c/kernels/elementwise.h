@@ -13,7 +13,7 @@
 static inline int32_t irc_clamped_code(float t, float lo, float hi) {
     t = t > lo ? t : lo;
     t = t < hi ? t : hi;
-    return (int32_t)((t + 12582912.0f) - 12582912.0f);
+    return (int32_t)((t + IRC_ROUNDER) - IRC_ROUNDER);
 }
 
 /* An index counted from the end if negative, and kept within 0 .. size - 1 whatever it is. */

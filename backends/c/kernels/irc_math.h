@@ -9,9 +9,14 @@
 #ifndef IRC_MATH_H
 #define IRC_MATH_H
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0
+#error "float arithmetic must be rounded to float, step by step: on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#endif
 
 #ifdef __clang__ /* gcc does not know the pragma; its -std=c99 has contraction off anyway */
 #pragma STDC FP_CONTRACT OFF

@@ -79,7 +79,6 @@ static inline double irc_log1p_f64(double x)
 }
 
 static inline float irc_expm1(float x) { return x > 90.0f ? x * INFINITY : (float)irc_expm1_f64(x); }
-static inline float irc_log1p(float x) { return (float)irc_log1p_f64(x); }
 
 /* ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|). */
 static inline double irc_softplus_f64(double x)

@@ -25,6 +25,15 @@
 #include "spmd.h"
 
 #define IRC_FN static inline
+#define IRC_INLINE static inline __attribute__((always_inline))
+
+/* Unrolls the loop behind it, which has a constant number of turns, so that arrays of vectors become registers. */
+#if defined(__clang__)
+#define IRC_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define IRC_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #define IRC_SLACK 64
 #define IRC_BLOCK 16 /* output channels in a block of packed weights */
 
@@ -66,7 +75,6 @@ typedef struct irc_conv {
     float residual_scale, lo, hi;           /* lo, hi: whole numbers in 0 .. 255 */
     int32_t float_output;
     int32_t flags; /* IRC_PAIRS_SAFE | ...; 0 is always right */
-    int32_t block; /* which blocking; 0: the kernel chooses */
 } irc_conv;
 
 /* A convolution with one input channel per output channel.
@@ -103,5 +111,15 @@ typedef struct irc_row_sums {
 } irc_row_sums;
 
 IRC_FN int32_t irc_ceil_div(int32_t a, int32_t b) { return (a + b - 1) / b; }
+
+IRC_FN int64_t irc_common_divisor(int64_t a, int64_t b)
+{
+    while (b) {
+        const int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
 
 #endif

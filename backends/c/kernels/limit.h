@@ -30,6 +30,7 @@ static int32_t irc_limit_loop(int32_t start) {
         config[16 + 2 * i] = 64;
     }
     syscall(SYS_arch_prctl, 0x1023L, 18L);
+    __asm__ volatile("" : : "r"(config) : "memory"); /* the compiler does not know that the next instruction reads it */
     _tile_loadconfig(config);
     _tile_zero(0);
     _tile_zero(1);

@@ -30,8 +30,11 @@ static void irc_wake(irc_context *c, int stop) {
     pthread_mutex_unlock(&c->mutex);
 }
 
+/* Whether the context's threads are another process's: this one is a fork of it. */
+static int irc_is_forked(const irc_context *c) { return c->started && c->process != getpid(); }
+
 static void irc_end_threads(irc_context *c) {
-    if (!c->started) return;
+    if (!c->started || irc_is_forked(c)) return;
     irc_wake(c, 1);
     for (int t = 1; t <= c->started; ++t) pthread_join(c->workers[t], NULL);
     c->started = 0;
@@ -42,6 +45,7 @@ static void irc_end_threads(irc_context *c) {
 /* 0, or 1 if the system does not give as many threads; then none is left. */
 static int irc_start_threads(irc_context *c) {
     if (c->threads == 1) return 0;
+    c->process = getpid();
     if (pthread_mutex_init(&c->mutex, NULL)) return 1;
     if (pthread_cond_init(&c->wake, NULL)) {
         pthread_mutex_destroy(&c->mutex);
@@ -65,6 +69,7 @@ static int irc_start_threads(irc_context *c) {
 }
 #else
 static void irc_wake(irc_context *c, int stop) { (void)c; (void)stop; }
+static int irc_is_forked(const irc_context *c) { (void)c; return 0; }
 static void irc_end_threads(irc_context *c) { (void)c; }
 static int irc_start_threads(irc_context *c) { return c->threads != 1; }
 #endif

@@ -1,4 +1,4 @@
-/* QuantizeLinear and DequantizeLinear between float32 and uint8 codes, over strided rows and from planes to pixels.
+/* QuantizeLinear from float32 to uint8 codes: a number, a row, and from planes to pixels.
 
    code = saturate(round_half_even(x / scale) + zero_point), a true division as ONNX has it; NaN gives code 0. */
 #ifndef IRC_QUANTIZE_H
@@ -29,55 +29,6 @@ static inline void irc_quantize_row_f32_u8(const float *restrict x, uint8_t *res
 {
     for (int64_t i = 0; i < n; i++)
         y[i] = irc_code_u8(x[i], scale, zero_point);
-}
-
-/* A tensor of up to four axes. Sizes and strides in elements, the last axis innermost; axes of size 1 come first. */
-typedef struct irc_quantize {
-    int32_t size0, size1, size2, size3;
-    int64_t x0, x1, x2, x3;
-    int64_t y0, y1, y2, y3;
-    float scale;
-    int32_t zero_point;
-} irc_quantize;
-
-static inline void irc_quantize_f32_u8(const irc_quantize *p, const float *x, uint8_t *y, int thread, int threads)
-{
-    int64_t begin, end;
-    irc_share((int64_t)p->size0 * p->size1 * p->size2, thread, threads, &begin, &end);
-    for (int64_t row = begin; row < end; row++) {
-        const int64_t i2 = row % p->size2, i1 = row / p->size2 % p->size1, i0 = row / p->size2 / p->size1;
-        const float *from = x + i0 * p->x0 + i1 * p->x1 + i2 * p->x2;
-        uint8_t *to = y + i0 * p->y0 + i1 * p->y1 + i2 * p->y2;
-        if (p->x3 == 1 && p->y3 == 1)
-            irc_quantize_row_f32_u8(from, to, p->size3, p->scale, p->zero_point);
-        else
-            for (int64_t i = 0; i < p->size3; i++)
-                to[i * p->y3] = irc_code_u8(from[i * p->x3], p->scale, p->zero_point);
-    }
-}
-
-/* y = (code - zero_point) * scale, whose difference is exact. */
-static inline void irc_dequantize_row_u8_f32(const uint8_t *restrict x, float *restrict y, int64_t n, float scale,
-                                             int32_t zero_point)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] = (float)((int32_t)x[i] - zero_point) * scale;
-}
-
-static inline void irc_dequantize_u8_f32(const irc_quantize *p, const uint8_t *x, float *y, int thread, int threads)
-{
-    int64_t begin, end;
-    irc_share((int64_t)p->size0 * p->size1 * p->size2, thread, threads, &begin, &end);
-    for (int64_t row = begin; row < end; row++) {
-        const int64_t i2 = row % p->size2, i1 = row / p->size2 % p->size1, i0 = row / p->size2 / p->size1;
-        const uint8_t *from = x + i0 * p->x0 + i1 * p->x1 + i2 * p->x2;
-        float *to = y + i0 * p->y0 + i1 * p->y1 + i2 * p->y2;
-        if (p->x3 == 1 && p->y3 == 1)
-            irc_dequantize_row_u8_f32(from, to, p->size3, p->scale, p->zero_point);
-        else
-            for (int64_t i = 0; i < p->size3; i++)
-                to[i * p->y3] = (float)((int32_t)from[i * p->x3] - p->zero_point) * p->scale;
-    }
 }
 
 /* Planes (N, C, rows, cols) of float32 to pixels (N, rows, cols, C) of codes, C from 1 to 4: what comes first in a net

@@ -5,8 +5,7 @@
 #ifndef IRC_RECURRENT_H
 #define IRC_RECURRENT_H
 
-#include "irc_math.h"
-#include "irc_math_f64.h"
+#include "activation.h"
 #include "spmd.h"
 
 enum {
@@ -45,14 +44,14 @@ static inline float irc_recurrent_activation(float x, int32_t kind, float alpha,
     switch (kind) {
     case IRC_RECURRENT_SIGMOID: return irc_sigmoid(x);
     case IRC_RECURRENT_TANH: return irc_tanh(x);
-    case IRC_RECURRENT_RELU: return x < 0.0f ? 0.0f : x;
+    case IRC_RECURRENT_RELU: return irc_relu(x);
     case IRC_RECURRENT_AFFINE: return alpha * x + beta;
-    case IRC_RECURRENT_LEAKY_RELU: return x < 0.0f ? alpha * x : x;
-    case IRC_RECURRENT_THRESHOLDED_RELU: return x > alpha ? x : 0.0f;
+    case IRC_RECURRENT_LEAKY_RELU: return irc_leaky_relu(x, alpha);
+    case IRC_RECURRENT_THRESHOLDED_RELU: return irc_thresholded_relu(x, alpha);
     case IRC_RECURRENT_SCALED_TANH: return alpha * irc_tanh(beta * x);
-    case IRC_RECURRENT_HARD_SIGMOID: return irc_max(irc_min(alpha * x + beta, 1.0f), 0.0f);
-    case IRC_RECURRENT_ELU: return x < 0.0f ? alpha * irc_expm1(x) : x;
-    case IRC_RECURRENT_SOFTSIGN: return x / (1.0f + fabsf(x));
+    case IRC_RECURRENT_HARD_SIGMOID: return irc_hard_sigmoid(x, alpha, beta);
+    case IRC_RECURRENT_ELU: return irc_elu(x, alpha);
+    case IRC_RECURRENT_SOFTSIGN: return irc_softsign(x);
     default: return irc_softplus(x);
     }
 }

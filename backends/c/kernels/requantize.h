@@ -2,8 +2,8 @@
 #ifndef IRC_REQUANTIZE_H
 #define IRC_REQUANTIZE_H
 
+#include "irc_math.h"
 #include "irc_types.h"
-#include <math.h>
 
 /* What becomes of one output position: where its residual and output lie, and the clamp. */
 typedef struct irc_output {
@@ -13,28 +13,42 @@ typedef struct irc_output {
     float residual_scale, lo, hi;
 } irc_output;
 
-/* lo <= t <= hi, whole numbers of 0 .. 255. In [0, 255] a float plus 1.5 * 2^23 has no bits below one, so that the sum is
-   rounded half to even. */
+/* t held in [lo, hi], whole numbers of 0 .. 255, and rounded half to even. */
 IRC_FN uint8_t irc_code(float t, float lo, float hi)
 {
-    const float magic = 12582912.0f;
     t = t < hi ? t : hi;
     t = t > lo ? t : lo;
-    t = (t + magic) - magic;
-    return (uint8_t)(int32_t)t;
+    return (uint8_t)(int32_t)((t + IRC_ROUNDER) - IRC_ROUNDER);
 }
 
-/* Channels 0 .. n-1 of one output position. */
+/* t of n channels, n <= 16, in loops that vectorize. */
+IRC_FN void irc_exact(const int32_t *acc, const float *scale, const float *bias, const uint8_t *residual, float residual_scale,
+                      int n, float *t)
+{
+    for (int j = 0; j < n; j++)
+        t[j] = IRC_FMAF((float)acc[j], scale[j], bias[j]);
+    if (residual)
+        for (int j = 0; j < n; j++)
+            t[j] = IRC_FMAF((float)residual[j], residual_scale, t[j]);
+}
+
+/* Channels 0 .. n - 1 of one output position. */
 IRC_FN void irc_requantize(const int32_t *acc, const float *scale, const float *bias, int n, const irc_output *out)
 {
-    for (int j = 0; j < n; j++) {
-        float t = fmaf((float)acc[j], scale[j], bias[j]);
-        if (out->residual)
-            t = fmaf((float)out->residual[j], out->residual_scale, t);
-        if (out->floats)
-            out->floats[j] = t;
+    const float lo = out->lo, hi = out->hi, residual_scale = out->residual_scale;
+    for (int c = 0; c < n; c += 16) {
+        const uint8_t *const residual = out->residual ? out->residual + c : NULL;
+        const int count = n - c < 16 ? n - c : 16;
+        float t[16];
+        if (count == 16)
+            irc_exact(acc + c, scale + c, bias + c, residual, residual_scale, 16, t);
         else
-            out->codes[j] = irc_code(t, out->lo, out->hi);
+            irc_exact(acc + c, scale + c, bias + c, residual, residual_scale, count, t);
+        if (out->floats)
+            memcpy(out->floats + c, t, (size_t)count * sizeof *t);
+        else
+            for (int j = 0; j < count; j++)
+                out->codes[c + j] = irc_code(t[j], lo, hi);
     }
 }
 

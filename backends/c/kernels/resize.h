@@ -18,8 +18,16 @@ typedef struct irc_resize {
     float extrapolation;
 } irc_resize;
 
+/* `extrapolation` as what a cell holds; as a code towards zero, and the nearest that there is. NaN becomes 0. */
+static inline float irc_outside_f32(const irc_resize *p) { return p->extrapolation; }
+static inline uint8_t irc_outside_u8(const irc_resize *p)
+{
+    const float x = p->extrapolation;
+    return x >= 255.0f ? 255 : x > 0.0f ? (uint8_t)x : 0;
+}
+
 /* y[i][j] = x[row_index[i]][col_index[j]]. */
-#define IRC_RESIZE_NEAREST(name, type)                                                                                 \
+#define IRC_RESIZE_NEAREST(name, type, outside)                                                                        \
     static inline void name(const irc_resize *p, const type *x, type *y, int thread, int threads)                      \
     {                                                                                                                  \
         int64_t begin, end;                                                                                            \
@@ -35,13 +43,13 @@ typedef struct irc_resize {
                            (size_t)p->channels * sizeof *to);                                                          \
                 else                                                                                                   \
                     for (int32_t c = 0; c < p->channels; c++)                                                          \
-                        to[c] = (type)p->extrapolation;                                                                \
+                        to[c] = outside(p);                                                                            \
             }                                                                                                          \
         }                                                                                                              \
     }
 
-IRC_RESIZE_NEAREST(irc_resize_nearest_u8, uint8_t)
-IRC_RESIZE_NEAREST(irc_resize_nearest_f32, float)
+IRC_RESIZE_NEAREST(irc_resize_nearest_u8, uint8_t, irc_outside_u8)
+IRC_RESIZE_NEAREST(irc_resize_nearest_f32, float, irc_outside_f32)
 
 #define IRC_RESIZE_CHANNELS 16 /* channels whose sums are in registers together */
 

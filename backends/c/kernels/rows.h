@@ -16,7 +16,6 @@ typedef struct irc_rows {
     int64_t y0, y1, y2;
     int64_t mask0, mask1, mask2; /* of softmax's mask; 0 broadcasts */
     int32_t mask_col;            /* 1: a number for each element; 0: one for the row */
-    float x_scale;               /* softmax takes x * x_scale + mask; 1 leaves x as it is */
     float epsilon;               /* of the norms */
     float y_scale;               /* of the codes, where y is uint8 */
     int32_t y_zero_point;
@@ -38,19 +37,18 @@ static inline irc_row irc_row_at(const irc_rows *p, int64_t index)
 
 static inline int64_t irc_rows_count(const irc_rows *p) { return (int64_t)p->outer0 * p->outer1 * p->outer2; }
 
-/* z = x * x_scale + mask; z may be x. */
+/* z = x + mask; z may be x. */
 static inline void irc_masked_row(const irc_rows *p, const float *x, const float *mask, float *z)
 {
-    const float scale = p->x_scale;
     if (!mask)
         for (int32_t i = 0; i < p->n; i++)
-            z[i] = x[i] * scale;
+            z[i] = x[i];
     else if (p->mask_col)
         for (int32_t i = 0; i < p->n; i++)
-            z[i] = x[i] * scale + mask[i];
+            z[i] = x[i] + mask[i];
     else
         for (int32_t i = 0; i < p->n; i++)
-            z[i] = x[i] * scale + mask[0];
+            z[i] = x[i] + mask[0];
 }
 
 /* z = e^(z - largest); the sum of them, in the order of lanes.h. */
@@ -61,7 +59,7 @@ static inline float irc_exp_row(float *z, float largest, int32_t n)
     return irc_lane_sum(z, n);
 }
 
-/* y = e^(z - max z) * (1 / sum of them), z = x * x_scale + mask. mask may be NULL; y may be x. */
+/* y = e^(z - max z) * (1 / sum of them), z = x + mask. mask may be NULL; y may be x. */
 static inline void irc_softmax_f32(const irc_rows *p, const float *x, const float *mask, float *y, int thread,
                                    int threads)
 {

@@ -9,6 +9,8 @@
 #define IRC_THREADS 1
 #include <pthread.h>
 #include <sched.h>
+#include <sys/types.h>
+#include <unistd.h>
 #else
 #define IRC_THREADS 0
 #endif
@@ -24,7 +26,7 @@
 #endif
 
 #define IRC_MAX_THREADS 64
-#define IRC_SPINS 20000 /* looks at a barrier before the processor is handed to others */
+#define IRC_SPINS 20000 /* looks for the others before the processor is handed on: up to a millisecond on x86 */
 
 typedef struct irc_context irc_context;
 typedef void irc_run_function(irc_context *, int thread);
@@ -54,6 +56,7 @@ struct irc_context {
     unsigned generation;     /* counts the runs */
     int stop;
     int started;
+    pid_t process;           /* whose threads these are: a fork has none of them */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     pthread_t workers[IRC_MAX_THREADS];

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from irc.backends.c.lowering.demands import Demands
+from irc.backends.c.lowering.demands import Border, Demands
 from irc.backends.c.lowering.expressions import Expr, generate
 from irc.backends.c.program import Argument, Call, Port, Program, Step
 from irc.backends.c.views import Buffer, Place, View, channels_last, constant, dense_strides
@@ -25,6 +25,7 @@ class Builder:
         self.graph = graph
         self.demands = Demands(graph)
         self.steps: list[Step] = []
+        self.borders: dict[View, Border] = {}  # of the views that were made with one, what lies around them
         self._values: dict[Value, View | Expr] = {}
         self._copies: dict[tuple[View, tuple[int, ...]], View] = {}
         self._inputs: list[Port] = []
@@ -79,6 +80,10 @@ class Builder:
         view = self.scratch(expr.dtype, expr.shape, None if like is None else like.order)
         self.loop(expr, view, node)
         return view
+
+    def bounded(self, expr: Expr, node: Node) -> View | Expr:
+        """The expression, computed now if it is deep."""
+        return self.materialize(expr, node) if expr.is_deep else expr
 
     def dense(self, node: Node, index: int, order: Sequence[int] | None = None) -> View:
         """An input as a dense tensor with its axes in `order`, copied if it is not one."""
@@ -142,6 +147,12 @@ class Builder:
         self._values[value] = view
         return view
 
+    def private(self, value: Value, order: Sequence[int] | None = None) -> View:
+        """Dense memory for a value whose home a kernel cannot write; it is copied by whatever wants it there."""
+        made = self.scratch(self.dtype(value), self.shape(value), order, value.name)
+        self._values[value] = made
+        return made
+
     def concatenation(self, value: Value, like: Sequence[int]) -> View:
         """The memory of a Concat's output, in which parts may lie already."""
         made = self._values.get(value)
@@ -155,8 +166,8 @@ class Builder:
         self._values[value] = view
 
     def express(self, value: Value, expr: Expr) -> None:
-        """The value is an elementwise expression; computed now unless its only reader can take it up."""
-        if len(value.uses) == 1 and not value.is_output:
+        """The value is an elementwise expression; computed now if it is deep or not for its only reader alone."""
+        if len(value.uses) == 1 and not value.is_output and not expr.is_deep:
             self._values[value] = expr
         else:
             self.compute(value, expr)
@@ -244,14 +255,14 @@ class Builder:
     def finish(self) -> Program:
         """The program, with a copy of each output that does not lie in the caller's memory yet."""
         outputs = []
-        for index, value in enumerate(self.graph.outputs):
+        for index, (value, name) in enumerate(zip(self.graph.outputs, self.graph.output_names, strict=True)):
             node = value.producer if value.producer is not None else next(iter(self.graph))
             view = self.view(value, node)
             if view.buffer.place is not Place.OUTPUT or view.buffer.index != index:
                 home = self._port(value, Place.OUTPUT, index)
                 self.copy(view, home, node)
                 view = home
-            outputs.append(Port(value.name, view))
+            outputs.append(Port(name, view))
         return Program(self._inputs, outputs, self.steps)
 
     # ---- homes
@@ -272,7 +283,8 @@ class Builder:
         assert isinstance(whole, View)
         part = whole.sliced(slot.axis, slot.start, self.shape(value)[slot.axis])
         wanted = [a for a in axes if part.shape[a] != 1]
-        return part if [a for a in part.order if part.shape[a] != 1] == wanted else None
+        adjacent = not wanted or part.strides[wanted[-1]] == 1
+        return part if adjacent and [a for a in part.order if part.shape[a] != 1] == wanted else None
 
     def _bordered(self, value: Value, shape: tuple[int, ...], dtype: DType, axes: tuple[int, ...]) -> View:
         """Memory in the arena, with a border of the zero point around the spatial axes if a convolution wants one."""
@@ -286,6 +298,7 @@ class Builder:
         inner = whole
         for axis, (begin, _) in enumerate(border.widths):
             inner = inner.sliced(axis, begin, shape[axis])
+        self.borders[inner] = border
         return inner
 
 

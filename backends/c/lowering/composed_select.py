@@ -31,7 +31,8 @@ def one_hot(new: Nodes, node: Node) -> list[Value] | None:
         return None
     rank, size = len(shape) + 1, int(depth.reshape(())[()])
     index = new(Cast(to=DType.I64.onnx_type), new.given(0))
-    index = new(Where(), new(Less(), index, dims(0)), new(Add(), index, dims(size)), index)
+    zero, count = np.array(0, np.int64), np.array(size, np.int64)  # scalars, so that one index stays one
+    index = new(Where(), new(Less(), index, zero), new(Add(), index, count), index)
     axis = op.axis % rank
     hot = new(Equal(), new(Unsqueeze(), index, dims(axis)), _places(size, axis, rank))
     off, on = (new(Gather(axis=0), new.given(2), np.array(i, np.int64)) for i in (0, 1))

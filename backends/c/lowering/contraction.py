@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.demands import window_pads
 from irc.backends.c.lowering.rules import lowers
+from irc.backends.c.lowering.windows import (
+    Positions,
+    image_pairs,
+    images,
+    last_two,
+    pack_windows,
+    positions,
+    read_freely,
+    window_output,
+    window_view,
+)
 from irc.backends.c.packing import (
     CODES_FIT,
     LANES,
@@ -21,95 +31,10 @@ from irc.backends.c.packing import (
     pack_depthwise,
 )
 from irc.backends.c.program import Argument, Call, Scratch, Struct, Table
-from irc.backends.c.views import Place, View, channels_last, constant
+from irc.backends.c.views import Place, View, constant
 from irc.graph import Node
 from irc.ops.int8 import QBatchMatMul, QConv, QMatMul
 from irc.types import Array, DType
-
-
-@dataclass(frozen=True)
-class Positions:
-    """The output positions of a contraction, and how far apart they are in x, y and the residual."""
-
-    batch: int
-    rows: int
-    cols: int
-    x: tuple[int, int, int]
-    y: tuple[int, int, int]
-    r: tuple[int, int, int] = (0, 0, 0)
-
-    def flat(self) -> Positions:
-        """With rows and columns, and then batches, in one line wherever their memory is one line."""
-        made = self
-        if all(s[1] == made.cols * s[2] for s in (made.x, made.y, made.r)) or made.rows == 1:
-            made = Positions(made.batch, 1, made.rows * made.cols, *map(_joined, (made.x, made.y, made.r)))
-        if made.rows == 1 and all(s[0] == made.cols * s[2] for s in (made.x, made.y, made.r)):
-            made = Positions(1, 1, made.batch * made.cols, made.x, made.y, made.r)
-        return made
-
-
-def _joined(strides: tuple[int, int, int]) -> tuple[int, int, int]:
-    return strides[0], 0, strides[2]
-
-
-def window_view(b: Builder, node: Node, pads: tuple[tuple[int, int], ...], zero_point: int) -> View:
-    """The padded input of a convolution, channels innermost: the border is in its buffer already, or in a copy."""
-    view = b.input(node, 0)
-    value = node.input(0)
-    assert value is not None
-    border = b.demands.borders.get(value)
-    widths = border.widths if border is not None and border.value == zero_point else None
-    bordered = widths is not None and _has_border(view, widths)
-    fits = not any(a or e for a, e in pads) or (
-        bordered and all(h[0] >= p[0] and h[1] >= p[1] for h, p in zip(widths or (), pads, strict=True))
-    )
-    if (view.strides[1] != 1 and view.shape[1] != 1) or view.buffer.place is not Place.ARENA or not fits:
-        outer = [n + p[0] + p[1] for n, p in zip(view.shape, pads, strict=True)]
-        whole = b.scratch(view.dtype, outer, channels_last(view.rank), view.buffer.name)
-        if outer != list(view.shape):
-            b.fill(whole, zero_point, node)
-        inner = whole
-        for axis, (begin, _) in enumerate(pads):
-            inner = inner.sliced(axis, begin, view.shape[axis])
-        b.copy(view, inner, node)
-        view = inner
-    moved = view
-    for axis, (begin, end) in enumerate(pads):
-        moved = moved.sliced(axis, -begin, view.shape[axis] + begin + end)
-    return moved
-
-
-def _has_border(view: View, widths: tuple[tuple[int, int], ...]) -> bool:
-    """Whether the view is the inner part of a buffer that was made with these widths."""
-    outer = math.prod(n + b + e for n, (b, e) in zip(view.shape, widths, strict=True))
-    return view.buffer.place is Place.ARENA and view.buffer.elements == outer
-
-
-def images(view: View) -> list[View]:
-    """A view (N, C, *spatial) as views (N, C, H, W): one, or for three spatial axes one for each depth."""
-    if view.rank == 3:
-        return [
-            View(view.buffer, (*view.shape[:2], 1, view.shape[2]), (*view.strides[:2], 0, view.strides[2]), view.offset)
-        ]
-    if view.rank == 4:
-        return [view]
-    depth = view.shape[2]
-    return [_without(view.sliced(2, d, 1)) for d in range(depth)]
-
-
-def _without(view: View) -> View:
-    keep = [0, 1, 3, 4]
-    return View(view.buffer, tuple(view.shape[a] for a in keep), tuple(view.strides[a] for a in keep), view.offset)
-
-
-def positions(x: View, y: View, r: View | None, strides: tuple[int, int]) -> Positions:
-    """Of images x, y and r (N, C, H, W), stepping through x by the strides of the convolution."""
-
-    def of(view: View, steps: tuple[int, int]) -> tuple[int, int, int]:
-        return view.strides[0], view.strides[2] * steps[0], view.strides[3] * steps[1]
-
-    inner = (0, 0, 0) if r is None else of(r, (1, 1))
-    return Positions(y.shape[0], y.shape[2], y.shape[3], of(x, strides), of(y, (1, 1)), inner)
 
 
 def conv_struct(
@@ -126,7 +51,7 @@ def conv_struct(
         "r_batch": at.r[0], "r_row": at.r[1], "r_col": at.r[2], "r_group": n if residual else 0,
         "residual_scale": float(np.float32(getattr(op, "residual_scale", 0.0) if residual else 0.0)),
         "lo": float(op.lo), "hi": float(op.hi), "float_output": op.float_output,
-        "flags": flags, "block": 0,
+        "flags": flags,
     }  # fmt: skip
     return Struct.of("irc_conv", fields)
 
@@ -144,23 +69,20 @@ def lower_conv(b: Builder, node: Node) -> None:
     assert w is not None
     rank = w.ndim
     x = window_view(b, node, window_pads(op.pads, rank), op.zero_point)
-    residual = b.optional(node, 4)
-    if residual is not None and residual.strides[1] != 1 and residual.shape[1] != 1:
-        residual = b.copied(residual, node, channels_last(rank))
-    y = conv_output(b, node)
+    residual = None if node.input(4) is None else read_freely(b, node, b.input(node, 4), 1)
+    y = window_output(b, node)
     strides, dilations = op.strides or (1,) * (rank - 2), op.dilations or (1,) * (rank - 2)
     if w.shape[1] == 1 and op.group == x.shape[1] == w.shape[0] > 1 and rank <= 4:
         depthwise(b, node, x, y, residual, w, strides, dilations)
         return
-    taps, length, packed = pack_windows(w, x, op.group, dilations)
+    taps, length, packed = pack_windows(w, x, op.group, dilations, pack_dense)
     weights = constant(packed, node.name)
     scale, bias = _vectors(b, node)
     flags = fit_flags(packed) | _codes_flag(w, scale, bias, residual, op.residual_scale)
     wino = fits_winograd(w, op.group, (*strides, *dilations))
-    for index, (image, home) in enumerate(_steps(x, y, strides)):
+    for index, (image, home) in enumerate(image_pairs(x, y, strides[0])):
         rest = None if residual is None else images(residual)[index]
-        steps = (1, *strides)[-2:] if rank == 3 else tuple(strides)[-2:]
-        at = positions(image, home, rest, (steps[0], steps[1]))
+        at = positions(image, home, rest, last_two(strides))
         struct = conv_struct(
             at, op, w.shape[0] // op.group, op.group, w.shape[1], taps, length, flags, rest is not None
         )
@@ -215,10 +137,8 @@ def depthwise(
     assert isinstance(op, QConv)
     (image,), (home,) = images(x), images(y)
     rest = None if r is None else images(r)[0]
-    vertical, horizontal = (1, *strides)[-2:]
-    at = positions(image, home, rest, (vertical, horizontal))
-    kernel = (1, *w.shape[2:])[-2:]
-    down, right = (1, *dilations)[-2:]
+    at = positions(image, home, rest, last_two(strides))
+    kernel, (down, right) = last_two(w.shape[2:]), last_two(dilations)
     scale, bias = _vectors(b, node)
     fields: dict[str, int | float | Table | None] = {
         "batch": at.batch, "rows": at.rows, "cols": at.cols, "channels": len(w), "kh": kernel[0], "kw": kernel[1],
@@ -238,35 +158,7 @@ def depthwise(
     )  # fmt: skip
 
 
-def conv_output(b: Builder, node: Node) -> View:
-    """A home for the output, channels innermost."""
-    return b.output(node.output, channels_last(len(b.shape(node.output))))
-
-
-def _steps(x: View, y: View, strides: tuple[int, ...]) -> list[tuple[View, View]]:
-    """Images of x and y that belong together: for three spatial axes one pair for each depth of y."""
-    if x.rank <= 4:
-        return list(zip(images(x), images(y), strict=True))
-    depths = images(x)
-    return [(depths[d * strides[0]], home) for d, home in enumerate(images(y))]
-
-
-def pack_windows(w: Array, x: View, group: int, dilations: tuple[int, ...]) -> tuple[tuple[int, ...], int, Array]:
-    """Offsets of a window's runs in x, their length, and the packed weights; w (M, C/group, *kernel)."""
-    moved = np.moveaxis(w, 1, -1)  # (M, *kernel, C/group)
-    channels, kernel = w.shape[1], w.shape[2:]
-    joined = dilations[-1] == 1 and x.strides[-1] == channels and group == 1
-    axes = kernel[:-1] if joined else kernel
-    strides = [s * d for s, d in zip(x.strides[2:], dilations, strict=True)]
-    taps = tuple(int(sum(i * s for i, s in zip(at, strides, strict=False))) for at in np.ndindex(*axes))
-    runs = moved.reshape(len(w), len(taps), -1)
-    if group == 1:
-        return taps, runs.shape[2], pack_dense(runs)
-    each = [pack_dense(part) for part in np.split(runs, group)]
-    return taps, runs.shape[2], np.concatenate(each)
-
-
-def matrix(b: Builder, node: Node, index: int) -> View:
+def _matrix(b: Builder, node: Node, index: int) -> View:
     """An input (*, K) as a matrix (M, K) with K innermost, in the arena, where a kernel may read past its end."""
     view = b.input(node, index)
     made = view.reshaped((math.prod(view.shape[:-1]), view.shape[-1]))
@@ -283,11 +175,9 @@ def lower_matmul(b: Builder, node: Node) -> None:
     assert isinstance(op, QMatMul)
     w = node.constant(1)
     assert w is not None
-    x = matrix(b, node, 0)
-    residual = None if node.input(4) is None else matrix(b, node, 4)
-    home = b.output(node.output)
-    y = home.reshaped((x.shape[0], w.shape[1]))
-    assert y is not None
+    x = _matrix(b, node, 0)
+    residual = None if node.input(4) is None else _matrix(b, node, 4)
+    y = _matrices(b, node, b.output(node.output), (x.shape[0], w.shape[1]))
     packed = pack_dense(w.T[:, None])
     scale, bias = _vectors(b, node)
     at = Positions(1, 1, x.shape[0], _line(x), _line(y), (0, 0, 0) if residual is None else _line(residual))
@@ -301,6 +191,15 @@ def lower_matmul(b: Builder, node: Node) -> None:
     )  # fmt: skip
 
 
+def _matrices(b: Builder, node: Node, home: View, shape: tuple[int, ...]) -> View:
+    """The output's home as matrices with adjacent columns, or private memory if it is none."""
+    made = home.reshaped(shape)
+    if made is None or (made.strides[-1] != 1 and made.shape[-1] != 1):
+        made = b.private(node.output).reshaped(shape)
+    assert made is not None
+    return made
+
+
 def _line(view: View) -> tuple[int, int, int]:
     return 0, 0, view.strides[0]
 
@@ -312,12 +211,7 @@ def lower_batch_matmul(b: Builder, node: Node) -> None:
     assert isinstance(op, QBatchMatMul)
     left, right = _stacks(b, node)
     (count, m, k), n = left.shape, right.shape[-1]
-    home = b.output(node.output, b.order(node.output))
-    y = home.reshaped((count, m, n))
-    if y is None or y.strides[-1] != 1:
-        home = b.output(node.output)
-        y = home.reshaped((count, m, n))
-    assert y is not None
+    y = _matrices(b, node, b.output(node.output, b.order(node.output)), (count, m, n))
     packed = b.scratch(DType.I8, (count * -(-n // LANES) * -(-k // STEP) * LANES * STEP,), name=f"{node.name}.packed")
     columns = b.scratch(DType.I32, (count, n), name=f"{node.name}.columns")
     pack = Struct.of("irc_pack_b", {

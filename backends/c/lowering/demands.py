@@ -98,9 +98,10 @@ class Demands:
         """The widest border that the convolutions of a value want; all of them pad with its one zero point."""
         value = node.input(0)
         assert value is not None
-        widths = _padding(node)
-        if value.is_constant or widths is None:
+        pads = _padding(node)
+        if value.is_constant or pads is None:
             return
+        widths = tuple((max(begin, 0), max(end, 0)) for begin, end in pads)
         zero_point = node.op.zero_point if isinstance(node.op, QConv) else 0
         have = self.borders.get(value)
         if have is not None:

@@ -11,7 +11,7 @@ from functools import reduce
 import numpy as np
 
 from irc.backends.c.lowering.builder import Builder
-from irc.backends.c.lowering.expressions import Expr, c_literal
+from irc.backends.c.lowering.expressions import Expr, c_literal, c_type
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.views import View
 from irc.errors import BackendError
@@ -113,7 +113,7 @@ def lower_variadic(b: Builder, node: Node) -> None:
     dtype, shape = b.dtype(node.output), b.shape(node.output)
     op = binary.Add if isinstance(node.op, binary.Sum | binary.Mean) else type(node.op)
     rhs = right_hand_side(node, op, dtype)
-    total = reduce(lambda x, y: Expr(dtype, shape, rhs, (x, y)), operands(b, node))
+    total = reduce(lambda x, y: b.bounded(Expr(dtype, shape, rhs, (x, y)), node), operands(b, node))
     count = len(node.inputs)
     if isinstance(node.op, binary.Mean):
         total = Expr(dtype, shape, f"{{0}} / {c_literal(count, dtype)}", (total,))
@@ -134,12 +134,7 @@ def lower_cast(b: Builder, node: Node) -> None:
     if x.dtype.is_float and dtype.is_integer:
         express(b, node, f"irc_to_integer_{dtype}({{0}})", [x])
     else:
-        express(b, node, "{0} != 0" if dtype is DType.BOOL else f"({_C[dtype]}){{0}}", [x])
-
-
-_C = {DType.F32: "float", DType.F64: "double", DType.I64: "int64_t", DType.I32: "int32_t", DType.U8: "uint8_t",
-      DType.I8: "int8_t", DType.I16: "int16_t", DType.U16: "uint16_t", DType.U32: "uint32_t",
-      DType.U64: "uint64_t"}  # fmt: skip
+        express(b, node, "{0} != 0" if dtype is DType.BOOL else f"({c_type(dtype)}){{0}}", [x])
 
 
 @lowers(activation.Clip)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from irc.errors import GraphError
 from irc.types import DType
 
 _FEW = 4  # rounds of a loop that are too few to share
+_DEEPEST = 64  # expressions within one another in a loop: the trees are walked by recursion
 
 C_TYPES = {
     DType.F32: "float", DType.F64: "double", DType.BOOL: "uint8_t", DType.I8: "int8_t", DType.U8: "uint8_t",
@@ -53,12 +54,20 @@ def c_literal(value: float | int | bool | np.generic, dtype: DType) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Expr:
-    """An elementwise computation; compared by identity."""
+    """An elementwise computation; compared by identity.
+
+    depth : how many expressions are within one another, itself among them
+    """
 
     dtype: DType
     shape: tuple[int, ...]
     rhs: str
     arguments: tuple[Expr | View, ...] = ()
+    depth: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        inner = max((a.depth for a in self.arguments if isinstance(a, Expr)), default=0)
+        object.__setattr__(self, "depth", inner + 1)
 
     @staticmethod
     def of(view: View) -> Expr:
@@ -69,6 +78,11 @@ class Expr:
     def literal(value: float | int | np.generic, dtype: DType, shape: Sequence[int] = ()) -> Expr:
         """One number everywhere."""
         return Expr(dtype, tuple(shape), c_literal(value, dtype))
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is nested so deeply that a loop of its own should compute it."""
+        return self.depth >= _DEEPEST
 
     def cast(self, dtype: DType) -> Expr:
         """Converted as C converts."""

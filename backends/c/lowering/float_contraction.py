@@ -16,8 +16,15 @@ import numpy as np
 
 from irc.backends.c.lowering.accumulate import Sum, accumulate
 from irc.backends.c.lowering.builder import Builder
-from irc.backends.c.lowering.contraction import images, positions, window_view
 from irc.backends.c.lowering.rules import lowers
+from irc.backends.c.lowering.windows import (
+    image_pairs,
+    images,
+    last_two,
+    pack_windows,
+    positions,
+    window_view,
+)
 from irc.backends.c.program import Struct, Table
 from irc.backends.c.views import View, channels_last, constant
 from irc.errors import BackendError
@@ -106,13 +113,11 @@ def _panels(
     dilations: tuple[int, ...], goal: Clamped,
 ) -> None:  # fmt: skip
     group = x.shape[1] // w.shape[1]
-    taps, length, packed = _pack(w, x, group, dilations)
+    taps, length, packed = pack_windows(w, x, group, dilations, lambda runs: pack_panels(runs.reshape(len(runs), -1).T))
     weights = constant(packed, node.name)
     n = w.shape[0] // group
-    depths = images(x)
-    for index, home in enumerate(images(y)):
-        image = depths[index * strides[0]] if x.rank == 5 else depths[0]
-        at = positions(image, home, None, _two(strides, 1)).flat()
+    for image, home in image_pairs(x, y, strides[0]):
+        at = positions(image, home, None, last_two(strides)).flat()
         struct = Struct.of("irc_float_conv", {
             "batch": at.batch, "rows": at.rows, "cols": at.cols, "n": n, "groups": group, "runs": len(taps),
             "run_length": length, "run_offset": Table("int32_t", taps), "x_batch": at.x[0], "x_row": at.x[1],
@@ -125,30 +130,13 @@ def _panels(
         )  # fmt: skip
 
 
-def _two(values: tuple[int, ...], missing: int) -> tuple[int, int]:
-    """The numbers of the last two spatial axes."""
-    made = (missing, *values)[-2:]
-    return made[0], made[1]
-
-
-def _pack(w: Array, x: View, group: int, dilations: tuple[int, ...]) -> tuple[tuple[int, ...], int, Array]:
-    """Offsets of a window's runs in x, their length, and the packed weights; w (M, C/group, *kernel)."""
-    moved = np.moveaxis(w, 1, -1)  # (M, *kernel, C/group)
-    joined = dilations[-1] == 1 and x.strides[-1] == w.shape[1] and group == 1
-    axes = w.shape[2:-1] if joined else w.shape[2:]
-    strides = [s * d for s, d in zip(x.strides[2:], dilations, strict=True)]
-    taps = tuple(int(sum(i * s for i, s in zip(at, strides, strict=False))) for at in np.ndindex(*axes))
-    parts = np.split(moved.reshape(len(w), -1), group)
-    return taps, parts[0].shape[1] // len(taps), np.concatenate([pack_panels(part.T) for part in parts])
-
-
 def _depthwise(
     b: Builder, node: Node, x: View, y: View, bias: View | None, w: Array, strides: tuple[int, ...],
     dilations: tuple[int, ...], goal: Clamped,
 ) -> None:  # fmt: skip
     (image,), (home,) = images(x), images(y)
-    at = positions(image, home, None, _two(strides, 1))
-    kernel, spacing = _two(w.shape[2:], 1), _two(dilations, 1)
+    at = positions(image, home, None, last_two(strides))
+    kernel, spacing = last_two(w.shape[2:]), last_two(dilations)
     struct = Struct.of("irc_float_depthwise", {
         "batch": at.batch, "rows": at.rows, "cols": at.cols, "channels": len(w), "kernel_rows": kernel[0],
         "kernel_cols": kernel[1], "x_batch": at.x[0], "x_row": at.x[1], "x_col": at.x[2],
@@ -225,7 +213,7 @@ def lower_conv_transpose(b: Builder, node: Node) -> None:
         "pad_top": begins[0], "pad_left": begins[1],
     }  # fmt: skip
     for name, pair in (("kernel", kernel), ("stride", strides), ("dilation", dilations)):
-        fields[f"{name}_rows"], fields[f"{name}_cols"] = _two(tuple(pair), 1)
+        fields[f"{name}_rows"], fields[f"{name}_cols"] = last_two(pair)
     struct = Struct.of("irc_conv_transpose", fields | goal.fields)
     bias = b.optional(node, 2)
     bias = None if bias is None else bias if bias.is_dense() else b.copied(bias, node)

@@ -30,7 +30,8 @@ _PANEL = 16  # columns of a packed panel
 def lower_matmul(b: Builder, node: Node) -> None:
     """The product over the last two axes, the others broadcast; a vector is a row or a column."""
     left, right = b.input(node, 0), b.input(node, 1)
-    value, bias = _biased(b, node) if left.dtype is DType.F32 else (node.output, None)
+    # with a vector on the right the last axis of the result is that of rows, and there is one column
+    value, bias = _biased(b, node) if left.dtype is DType.F32 and right.rank > 1 else (node.output, None)
     y = _home(b, value)
     shaped = y
     if right.rank == 1:

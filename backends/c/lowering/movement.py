@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from irc.backends.c.lowering.builder import Builder
+from irc.backends.c.lowering.attributes import optional_constant, required_constant
+from irc.backends.c.lowering.builder import Builder, border_views
+from irc.backends.c.lowering.expressions import Expr
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.views import View, constant
+from irc.errors import BackendError
 from irc.graph import Node
 from irc.ops.index import Concat, Pad, Slice, Split
 from irc.ops.misc import Dropout
@@ -76,10 +79,8 @@ def lower_expand(b: Builder, node: Node) -> None:
 def lower_slice(b: Builder, node: Node) -> None:
     """A part of the view."""
     view = b.input(node, 0)
-    starts, ends = node.constant(1), node.constant(2)
-    assert starts is not None
-    assert ends is not None
-    axes, steps = node.constant(3), node.constant(4)
+    starts, ends = required_constant(node, 1, "starts"), required_constant(node, 2, "ends")
+    axes, steps = optional_constant(node, 3, "axes"), optional_constant(node, 4, "steps")
     for i, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         axis = int(axes[i]) % view.rank if axes is not None else i
         step = int(steps[i]) if steps is not None else 1
@@ -117,10 +118,15 @@ def lower_concat(b: Builder, node: Node) -> None:
         start += view.shape[axis]
 
 
+_MODES = ("constant", "reflect", "edge", "wrap")
+
+
 @lowers(Pad)
 def lower_pad(b: Builder, node: Node) -> None:
     """Constant padding: a border and a copy. Reflected and repeated edges: copies of slices."""
     assert isinstance(node.op, Pad)
+    if node.op.mode not in _MODES:
+        raise BackendError(f"{node!r}: a Pad has no mode '{node.op.mode}'; it takes {', '.join(_MODES)}")
     view = b.input(node, 0)
     widths = _pad_widths(node, view.rank)
     for axis, (begin, end) in enumerate(widths):  # negative widths cut off
@@ -132,17 +138,28 @@ def lower_pad(b: Builder, node: Node) -> None:
         inner = inner.sliced(axis, begin, view.shape[axis])
     b.copy(view, inner, node)
     if node.op.mode == "constant":
-        value = node.constant(2)
-        b.border(whole, widths, 0 if value is None else value.reshape(()).item(), node)
+        number = _pad_number(b, node)
+        for side in border_views(whole, widths):
+            b.loop(number, side, node)
         return
     for axis, (begin, end) in enumerate(widths):
         _repeat(b, node, whole, axis, begin, end, widths)
 
 
+def _pad_number(b: Builder, node: Node) -> Expr:
+    """What a Pad puts around: a constant, or an element that is computed."""
+    dtype, data = b.dtype(node.output), node.constant(2)
+    if data is None and node.input(2) is not None:
+        view = b.input(node, 2)
+        if view.elements != 1:
+            raise BackendError(f"{node!r}: it pads with {view.elements} elements; it must be one")
+        return Expr.of(View(view.buffer, (), (), view.offset))
+    return Expr.literal(0 if data is None else data.reshape(()).item(), dtype)
+
+
 def _pad_widths(node: Node, rank: int) -> list[tuple[int, int]]:
     """How many elements a Pad puts before and after each axis."""
-    pads, given = node.constant(1), node.constant(3)
-    assert pads is not None
+    pads, given = required_constant(node, 1, "pads"), optional_constant(node, 3, "axes")
     axes = range(rank) if given is None else [int(a) % rank for a in given]
     flat = pads.tolist()
     widths = [(0, 0)] * rank
@@ -193,15 +210,13 @@ def _runs(places: list[int]) -> list[tuple[int, int, int]]:
 
 @lowers(Tile)
 def lower_tile(b: Builder, node: Node) -> None:
-    """One copy a repetition: the repeated axes as axes of their own."""
-    view, repeats = b.input(node, 0), node.constant(1)
-    assert repeats is not None
-    whole = b.output(node.output)
-    for at in np.ndindex(*repeats.tolist()):
-        part = whole
-        for axis, i in enumerate(at):
-            part = part.sliced(axis, i * view.shape[axis], view.shape[axis])
-        b.copy(view, part, node)
+    """One copy: each axis as two, of which the first repeats with stride 0."""
+    view, whole = b.input(node, 0), b.output(node.output)
+    times = [int(n) for n in required_constant(node, 1, "repeats")]
+    shape = tuple(size for pair in zip(times, view.shape, strict=True) for size in pair)
+    read = tuple(stride for own in view.strides for stride in (0, own))
+    written = tuple(s for n, own in zip(view.shape, whole.strides, strict=True) for s in (n * own, own))
+    b.copy(View(view.buffer, shape, read, view.offset), View(whole.buffer, shape, written, whole.offset), node)
 
 
 @lowers(DepthToSpace, SpaceToDepth)

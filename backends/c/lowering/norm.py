@@ -41,6 +41,8 @@ def lower_local_response(b: Builder, node: Node) -> None:
     """x / (bias + alpha / size * sum of x^2 over neighbouring channels)^beta."""
     op, x = node.op, b.input(node, 0)
     assert isinstance(op, LRN)
+    if x.dtype is not DType.F32:
+        raise BackendError(f"{node!r}: the C backend has it of f32 only, not of {x.dtype}; cast its input to f32")
     before = (op.size - 1) // 2
     whole = b.scratch(x.dtype, (x.shape[0], x.shape[1] + op.size - 1, *x.shape[2:]), x.order, f"{node.name}.padded")
     b.border(whole, ((0, 0), (before, op.size - 1 - before), *((0, 0),) * (x.rank - 2)), 0, node)

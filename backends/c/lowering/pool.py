@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from irc.backends.c.lowering.builder import Builder
-from irc.backends.c.lowering.contraction import conv_output, images
 from irc.backends.c.lowering.expressions import Axis, loops
 from irc.backends.c.lowering.gather import indexed
 from irc.backends.c.lowering.loop_pool import loop_average_pool, loop_max_pool, loop_quantized_average_pool
 from irc.backends.c.lowering.rules import lowers
+from irc.backends.c.lowering.windows import images, window_output
 from irc.backends.c.program import Struct
 from irc.backends.c.views import View, channels_last
 from irc.graph import Node
@@ -23,7 +23,7 @@ def _pool(b: Builder, node: Node, function: str, axes: list[Window], extra: dict
     view = b.input(node, 0)
     if view.strides[1] != 1 and view.shape[1] != 1:
         view = b.copied(view, node, channels_last(view.rank))
-    home = conv_output(b, node)
+    home = window_output(b, node)
     x, y = images(view)[0], images(home)[0]
     if len(axes) == 1:
         axes = [Window(1, 1, 1, 0, 0, 1, 0), *axes]

@@ -28,6 +28,8 @@ _ACTIVATIONS: dict[str, tuple[float | None, float | None]] = {
 _GATES = {"LSTM": 4, "GRU": 3}
 _STATES = {"LSTM": 2, "GRU": 1}  # outputs besides the sequence
 _SCRATCH = {"LSTM": 6, "GRU": 5}  # floats for each hidden unit
+_USUAL = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh")}
+_DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 
 
 @lowers(("", "LSTM"), outputs=3)
@@ -46,9 +48,8 @@ def _lower(b: Builder, node: Node, kind: str) -> None:
     assert isinstance(node.op, OnnxOp)
     attributes = onnx_attributes(node.op)
     first = attributes.get("layout", 0)  # 1: batches first
+    _check(b, node, kind, attributes)
     x = b.input(node, 0)
-    if x.dtype is not DType.F32:
-        raise BackendError(f"{node!r}: the C backend has it of f32 only, not of {x.dtype}")
     x = x if x.strides[2] == 1 or x.shape[2] == 1 else b.copied(x, node)
     x = x.permuted((1, 0, 2)) if first else x
     w, r = _weights(b, node, 1), _weights(b, node, 2)
@@ -79,6 +80,39 @@ def _lower(b: Builder, node: Node, kind: str) -> None:
     b.call(node, function, "recurrent.h", arguments, reads=given, writes=(y, *states), macs=macs)
     for home, private in [*finish, *_unfinished(b, node, states)]:
         b.copy(private, home, node)
+
+
+def _check(b: Builder, node: Node, kind: str, attributes: dict[str, Any]) -> None:
+    """Refuse inputs and outputs that do not fit each other: the kernel reads and writes by these numbers.
+
+    Raises
+    ------
+    BackendError : one is of another shape or type than the weights and the first input make it.
+    """
+    shapes = [None if v is None else b.shape(v) for v in node.inputs]
+    x, r = shapes[0], shapes[2] if len(shapes) > 2 else None
+    directions = _DIRECTIONS.get(attributes.get("direction", "forward"))
+    if x is None or r is None or directions is None or len(x) != 3 or len(r) != 3:
+        raise BackendError(f"{node!r}: it takes x and R of three axes, and goes forward, reverse or bidirectional")
+    hidden, gates, first = r[2], _GATES[kind] * r[2], attributes.get("layout", 0)
+    batch, steps = (x[0], x[1]) if first else (x[1], x[0])
+    state = (batch, directions, hidden) if first else (directions, batch, hidden)
+    sequence = (batch, steps, directions, hidden) if first else (steps, directions, batch, hidden)
+    named = {
+        "x": x, "W": (directions, gates, x[2]), "R": (directions, gates, hidden), "B": (directions, 2 * gates),
+        "sequence_lens": (batch,), "initial_h": state, "initial_c": state, "P": (directions, 3 * hidden),
+    }  # fmt: skip
+    made = {"Y": sequence, "Y_h": state, "Y_c": state}
+    values = [*zip(named.items(), node.inputs, strict=False), *zip(made.items(), node.outputs, strict=False)]
+    for (name, wanted), value in values:
+        if value is None or not value.use_count:
+            continue
+        dtype = DType.I32 if name == "sequence_lens" else DType.F32
+        if b.dtype(value) is not dtype or b.shape(value) != wanted:
+            raise BackendError(
+                f"{node!r}: its {name} is {b.dtype(value)}{list(b.shape(value))}, but with {hidden} hidden units, "
+                f"{directions} directions and x of {list(x)} it must be {dtype}{list(wanted)}"
+            )
 
 
 def _weights(b: Builder, node: Node, index: int) -> View:
@@ -132,9 +166,10 @@ def _unfinished(b: Builder, node: Node, states: Sequence[View | None]) -> list[t
 
 def _activations(node: Node, attributes: dict[str, Any], kind: str, directions: int) -> dict[str, Table]:
     """Which function each gate takes, and its alpha and beta: the given ones go in order to those that have them."""
-    usual = ["Sigmoid", "Tanh", "Tanh"] if kind == "LSTM" else ["Sigmoid", "Tanh"]
-    names = [str(n).lower() for n in attributes.get("activations") or usual * directions]
-    known = list(_ACTIVATIONS)
+    names = [str(n).lower() for n in attributes.get("activations") or _USUAL[kind] * directions]
+    known, wanted = list(_ACTIVATIONS), len(_USUAL[kind]) * directions
+    if len(names) != wanted:
+        raise BackendError(f"{node!r}: it has {len(names)} activations; with {directions} directions they are {wanted}")
     if any(name not in known for name in names):
         raise BackendError(
             f"{node!r}: the C backend has not all of the activations {', '.join(names)}; it has {', '.join(known)}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from irc.backends.c.lowering.attributes import optional_constant
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.program import Argument, Struct
@@ -42,19 +44,13 @@ class Reduction:
 
     def three(self) -> View | None:
         """The view with one axis for each group, if each lies in one line."""
-        sizes = [_product(self.view.shape, self._span(g)) for g in range(3)]
-        return self.view.reshaped(sizes)
+        return self.view.reshaped([math.prod(sizes) for sizes in self.sizes])
 
-    def _span(self, group: int) -> range:
-        ends = [len(self.outer), len(self.outer) + len(self.reduced), self.view.rank]
-        return range(([0, *ends])[group], ends[group])
-
-
-def _product(shape: Sequence[int], axes: range) -> int:
-    made = 1
-    for axis in axes:
-        made *= shape[axis]
-    return made
+    @property
+    def sizes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """The sizes of the axes of each group."""
+        first, end = len(self.outer), len(self.outer) + len(self.reduced)
+        return self.view.shape[:first], self.view.shape[first:end], self.view.shape[end:]
 
 
 def arrange(b: Builder, node: Node, axes: Sequence[int]) -> Reduction:
@@ -88,16 +84,11 @@ def reduced_home(b: Builder, node: Node, made: Reduction) -> View:
     else:
         names = sorted(kept)
         order = [names.index(a) for a in kept]
-    sizes = (
-        _product(made.view.shape, range(len(made.outer))),
-        _product(made.view.shape, range(rank - len(made.inner), rank)),
-    )
+    sizes = math.prod(made.sizes[0]), math.prod(made.sizes[2])
     home = b.output(value, order)
     flat = home.permuted(order).reshaped(sizes)
     if flat is None or (flat.shape[1] != 1 and flat.strides[1] != 1):
-        private = b.scratch(b.dtype(value), shape, order)
-        b.alias(value, private)
-        flat = private.permuted(order).reshaped(sizes)
+        flat = b.private(value, order).permuted(order).reshaped(sizes)
     assert flat is not None
     return flat
 
@@ -107,7 +98,7 @@ def axes_of(node: Node, rank: int) -> tuple[int, ...]:
     op = node.op
     if isinstance(op, GlobalAveragePool | GlobalMaxPool):
         return tuple(range(2, rank))
-    given = node.constant(1) if len(node.inputs) > 1 else None
+    given = optional_constant(node, 1, "axes")
     axes = () if given is None else tuple(int(a) for a in given)
     if axes:
         return axes
@@ -119,7 +110,7 @@ def lower_reduce(b: Builder, node: Node) -> None:
     """One kernel call."""
     dtype = b.dtype(node.output)
     name = _FLOAT[type(node.op)]
-    if not dtype.is_float and str(dtype) not in _INTEGER.get(type(node.op), ()):
+    if dtype is not DType.F32 and str(dtype) not in _INTEGER.get(type(node.op), ()):
         raise BackendError(f"{node!r}: the C backend has no {name} reduction of {dtype}")
     view = b.input(node, 0)
     axes = axes_of(node, view.rank)
@@ -161,8 +152,8 @@ def lower_quantized_mean(b: Builder, node: Node) -> None:
     x, rows, cols = made
     y = reduced_home(b, node, x)
     view = x.view
-    sizes = (_product(view.shape, range(len(x.outer))), rows[0], cols[0], y.shape[1])
-    flat = view.reshaped((sizes[0], sizes[1], sizes[2], sizes[3]))
+    sizes = (math.prod(x.sizes[0]), rows[0], cols[0], y.shape[1])
+    flat = view.reshaped(sizes)
     assert flat is not None
     struct = Struct.of("irc_reduce_mean", {
         "outer": sizes[0], "rows": sizes[1], "cols": sizes[2], "inner": sizes[3], "x_outer": flat.strides[0],
@@ -176,13 +167,10 @@ def _cells(b: Builder, node: Node, axes: Sequence[int]) -> tuple[Reduction, tupl
     """The arrangement whose reduced axes are at most two lines, with the counts of both."""
     view = b.input(node, 0)
     made = arrange(b, node, axes) if view.rank != 4 else _image(b, node, axes)
-    sizes = made.view.shape[len(made.outer) : len(made.outer) + len(made.reduced)]
+    sizes = made.sizes[1]
     if len(sizes) == 2:
         return made, (sizes[0],), (sizes[1],)
-    count = 1
-    for size in sizes:
-        count *= size
-    return made, (1,), (count,)
+    return made, (1,), (math.prod(sizes),)
 
 
 def _image(b: Builder, node: Node, axes: Sequence[int]) -> Reduction:

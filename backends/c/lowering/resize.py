@@ -12,10 +12,10 @@ import torch
 
 from irc.backends.c.lowering.accumulate import Sum, accumulate
 from irc.backends.c.lowering.builder import Builder
-from irc.backends.c.lowering.contraction import images
 from irc.backends.c.lowering.expressions import Expr, c_literal
 from irc.backends.c.lowering.gather import indexed
 from irc.backends.c.lowering.rules import lowers
+from irc.backends.c.lowering.windows import images
 from irc.backends.c.program import Struct, Table
 from irc.backends.c.views import View, channels_last, constant
 from irc.errors import BackendError

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+import math
 
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.expressions import Axis, Expr, loops
+from irc.backends.c.lowering.quantize import scalars
 from irc.backends.c.lowering.rules import lowers
 from irc.backends.c.program import Argument, Scratch, Struct
 from irc.backends.c.views import View
@@ -21,13 +20,11 @@ from irc.types import DType
 _OUTER = 3  # axes of the kernels besides the row's own
 
 
-def outer_axes(node: Node, views: Sequence[View]) -> list[Axis]:
-    """The axes before the last of views of one shape, merged where all allow it, as three."""
-    shape = views[0].shape[:-1]
-    heads = [View(v.buffer, shape, v.strides[:-1], v.offset) for v in views]
-    axes = loops(shape, heads)
-    if len(axes) > _OUTER:
-        raise BackendError(f"{node!r}: its rows lie in {len(axes)} nested strides, the kernel takes {_OUTER}")
+def outer_axes(x: View, mask: View | None, y: View) -> list[Axis]:
+    """The axes before the last, merged where all allow it; at least three."""
+    views = [x, y] if mask is None else [x, mask, y]
+    shape = x.shape[:-1]
+    axes = loops(shape, [View(v.buffer, shape, v.strides[:-1], v.offset) for v in views])
     return [Axis(1, (0,) * len(views))] * (_OUTER - len(axes)) + axes
 
 
@@ -55,29 +52,50 @@ def quantized_reader(value: Value) -> Node | None:
         return None
     if users[0].graph is not value.graph:
         return None  # it may not come to that
-    scale, zero = users[0].constant(1), users[0].constant(2)
-    ok = scale is not None and scale.size == 1 and (zero is None or zero.dtype == np.uint8)
-    return users[0] if ok else None
+    type = users[0].output.tensor_type
+    return users[0] if scalars(users[0]) and type is not None and type.dtype is DType.U8 else None
 
 
-def rows_output(b: Builder, node: Node, like: View, axis: int) -> tuple[View, dict[str, int | float]]:
-    """A home for the result with adjacent rows, and how it is quantized: the fields of a struct, none if it is not."""
+def rows_result(node: Node) -> tuple[Value, dict[str, int | float]]:
+    """What the kernel writes, and how that is quantized: the fields of a struct, none if it is not."""
     reader = quantized_reader(node.outputs[0])
-    value = node.outputs[0] if reader is None else reader.output
-    rank = like.rank
-    axis %= rank
-    home = b.output(value, [*(a for a in range(rank) if a != axis), axis])
-    if reader is None:
-        return last(home, axis), {}
-    scale, zero = reader.constant(1), reader.constant(2)
-    assert scale is not None
-    point = 0 if zero is None else int(zero.reshape(())[()])
-    return last(home, axis), {"y_scale": float(scale.reshape(())[()]), "y_zero_point": point}
+    numbers = None if reader is None else scalars(reader)
+    if reader is None or numbers is None:
+        return node.outputs[0], {}
+    scale, zero_point = numbers
+    return reader.output, {"y_scale": scale, "y_zero_point": zero_point}
 
 
-def rows_struct(node: Node, x: View, y: View, mask: View | None, extra: dict[str, int | float]) -> Struct:
+def operands(
+    b: Builder, node: Node, value: Value, axis: int, x: View, mask: View | None = None
+) -> tuple[View, View | None, View]:
+    """What a row kernel reads, and a home for the value that it writes, with the rows along the last axis.
+
+    They are made dense if they lie in more nested strides than the kernel takes.
+    """
+    axis %= x.rank
+    order = [*(a for a in range(x.rank) if a != axis), axis]
+    y = last(b.output(value, order), axis)
+    if len(outer_axes(x, mask, y)) <= _OUTER:
+        return x, mask, y
+    spread = None if mask is None else b.copied(mask, node)
+    return b.copied(x, node), spread, last(b.private(value, order), axis)
+
+
+def check_float(node: Node, view: View) -> None:
+    """Refuse what the row kernels do not take.
+
+    Raises
+    ------
+    BackendError : it is not of float32.
+    """
+    if view.dtype is not DType.F32:
+        raise BackendError(f"{node!r}: the C backend has it of f32 only, not of {view.dtype}; cast its input to f32")
+
+
+def rows_struct(x: View, y: View, mask: View | None, extra: dict[str, int | float]) -> Struct:
     """The parameters of the row kernels."""
-    axes = outer_axes(node, [x, *([] if mask is None else [mask]), y])
+    axes = outer_axes(x, mask, y)
     fields: dict[str, int | float] = {"n": x.shape[-1]}
     for i, axis in enumerate(axes):
         fields |= {f"outer{i}": axis.count, f"x{i}": axis.strides[0], f"y{i}": axis.strides[-1]}
@@ -94,8 +112,10 @@ def lower_softmax(b: Builder, node: Node) -> None:
     assert isinstance(node.op, Softmax)
     axis = node.op.axis
     x, mask = _masked(b, node, axis)
-    y, quantized = rows_output(b, node, x, axis)
-    struct = rows_struct(node, x, y, mask, quantized | {"x_scale": 1.0})
+    check_float(node, x)
+    value, quantized = rows_result(node)
+    x, mask, y = operands(b, node, value, axis, x, mask)
+    struct = rows_struct(x, y, mask, quantized)
     scratch: list[Argument] = [Scratch(4 * x.shape[-1] + 64)] if quantized else []
     name = "irc_softmax_f32_u8" if quantized else "irc_softmax_f32"
     b.call(node, name, "rows.h", (struct, x, mask, *scratch, y), reads=(x, mask), writes=(y,))
@@ -130,10 +150,9 @@ def lower_log_softmax(b: Builder, node: Node) -> None:
     assert isinstance(node.op, LogSoftmax)
     axis = node.op.axis
     x = rows_of(b, node, axis)
-    rank = x.rank
-    home = b.output(node.output, [*(a for a in range(rank) if a != axis % rank), axis % rank])
-    y = last(home, axis)
-    struct = rows_struct(node, x, y, None, {"x_scale": 1.0})
+    check_float(node, x)
+    x, _, y = operands(b, node, node.output, axis, x)
+    struct = rows_struct(x, y, None, {})
     scratch = Scratch(4 * x.shape[-1] + 64)
     b.call(node, "irc_log_softmax_f32", "rows.h", (struct, x, None, scratch, y), reads=(x,), writes=(y,))
 
@@ -145,18 +164,20 @@ def lower_norm(b: Builder, node: Node) -> None:
     assert isinstance(op, LayerNormalization | RMSNormalization)
     axis = op.axis % len(b.shape(node.outputs[0]))
     x = b.input(node, 0)
-    count = int(np.prod(x.shape[axis:]))
-    flat = x.reshaped((*x.shape[:axis], count))
+    check_float(node, x)
+    shape = (*x.shape[:axis], math.prod(x.shape[axis:]))
+    value, quantized = rows_result(node)
+    flat, y = x.reshaped(shape), b.output(value).reshaped(shape)
     if flat is None or flat.strides[-1] != 1:
-        flat = b.copied(x, node).reshaped((*x.shape[:axis], count))
+        flat = b.copied(x, node).reshaped(shape)
     assert flat is not None
-    home, quantized = rows_output(b, node, x, x.rank - 1)
-    y = home.reshaped((*x.shape[:axis], count))
+    if y is None or len(outer_axes(flat, None, y)) > _OUTER:
+        flat, y = b.copied(flat, node), b.private(value).reshaped(shape)
     assert y is not None
     factors = [_row(b, node, i, x.shape[axis:]) for i in (1, 2)]
     arguments = factors if isinstance(op, LayerNormalization) else factors[:1]
-    struct = rows_struct(node, flat, y, None, quantized | {"epsilon": float(op.epsilon)})
-    scratch: list[Argument] = [Scratch(4 * count + 64)] if quantized else []
+    struct = rows_struct(flat, y, None, quantized | {"epsilon": float(op.epsilon)})
+    scratch: list[Argument] = [Scratch(4 * shape[-1] + 64)] if quantized else []
     kind = "layer_norm" if isinstance(op, LayerNormalization) else "rms_norm"
     name = f"irc_{kind}_f32_u8" if quantized else f"irc_{kind}_f32"
     b.call(node, name, "rows.h", (struct, flat, *arguments, *scratch, y), reads=(flat, *factors), writes=(y,))

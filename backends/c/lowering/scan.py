@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from irc.backends.c.lowering.attributes import required_constant
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.expressions import c_type, index, loops, nest
 from irc.backends.c.lowering.rules import lowers
@@ -20,7 +21,7 @@ def along(b: Builder, node: Node, axis: int, source: View, targets: Sequence[Vie
     In the body an element of the source is a0[X + k * XS], of target i y<i>[Y<i> + k * Y<i>S].
     """
     views = [source, *targets]
-    heads = [_without(v, axis) for v in views]
+    heads = [v.without(axis) for v in views]
     axes = loops(heads[0].shape, heads)
     names = {"X": 0} | {f"Y{i}": i + 1 for i in range(len(targets))}
     text = []
@@ -34,18 +35,11 @@ def along(b: Builder, node: Node, axis: int, source: View, targets: Sequence[Vie
     b.steps.append(Step(call, node, (source.buffer,), tuple(v.buffer for v in targets)))
 
 
-def _without(view: View, axis: int) -> View:
-    keep = [a for a in range(view.rank) if a != axis]
-    return View(view.buffer, tuple(view.shape[a] for a in keep), tuple(view.strides[a] for a in keep), view.offset)
-
-
 @lowers(CumSum, CumProd)
 def lower_cumulative(b: Builder, node: Node) -> None:
     """y[k] = y[k - 1] + x[k], or * for products; exclusive: + x[k - 1]; reverse: from the end."""
-    op, which = node.op, node.constant(1)
+    op, which = node.op, required_constant(node, 1, "axis")
     assert isinstance(op, CumSum | CumProd)
-    if which is None:
-        raise BackendError(f"{node!r}: the C backend needs its axis as a constant")
     x = b.input(node, 0)
     axis, y = int(which.reshape(())[()]) % x.rank, b.output(node.output)
     count, home = x.shape[axis], y
@@ -64,10 +58,8 @@ def lower_top_k(b: Builder, node: Node) -> None:
 
     Equal elements come in the order of their places, so the order is total, and NaN has its place in it.
     """
-    op, k = node.op, node.constant(1)
+    op, k = node.op, required_constant(node, 1, "k")
     assert isinstance(op, TopK)
-    if k is None:
-        raise BackendError(f"{node!r}: the C backend needs k as a constant")
     x = b.input(node, 0)
     axis, count = op.axis % x.rank, x.shape[op.axis]
     wanted = int(k.reshape(())[()])

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from irc.backends.c.emit.sources import KERNELS
 from irc.types import Array
 
 Argument = Mapping[str, Any] | Array | float | None  # a struct by its fields, an array, a number, NULL
 
-KERNELS = Path(__file__).resolve().parent.parent / "kernels"
 HEADERS = (
     "irc_math_f64.h", "activation.h", "rows.h", "quantize.h", "lookup.h", "pool.h", "reduce.h", "matmul_f32.h",
     "conv_f32.h", "resize.h", "recurrent.h",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from irc.backends.c.reference.arithmetic import f32, fma, larger, limit
+from irc.backends.c.reference.arithmetic import f32, fma, limit
 from irc.backends.c.reference.functions import sigmoid, tanh
 from irc.backends.c.reference.functions_f64 import expm1, softplus
 from irc.types import Array
@@ -17,7 +17,7 @@ _ONE = np.float32(1)
 
 def _hard_sigmoid(x: Array, a: np.float32, b: np.float32) -> Array:
     y = a * x + b
-    return larger(np.where(y < _ONE, y, _ONE), np.float32(0))
+    return np.where(y > _ONE, _ONE, np.where(y < 0, np.float32(0), y))
 
 
 # In the order of the enumeration in recurrent.h; a and b are alpha and beta.
@@ -27,7 +27,7 @@ ACTIVATIONS: tuple[Callable[[Array, np.float32, np.float32], Array], ...] = (
     lambda x, a, b: np.where(x < 0, np.float32(0), x),
     lambda x, a, b: a * x + b,
     lambda x, a, b: np.where(x < 0, a * x, x),
-    lambda x, a, b: np.where(x > a, x, np.float32(0)),
+    lambda x, a, b: np.where(x <= a, np.float32(0), x),
     lambda x, a, b: a * tanh(b * x),
     _hard_sigmoid,
     lambda x, a, b: np.where(x < 0, a * f32(expm1(x.astype(np.float64))), x),

@@ -87,7 +87,6 @@ Conv = _struct(
     run_offset=c_void_p,
     **_POSITIONS,
     **_CLAMP,
-    block=c_int32,
 )
 Depthwise = _struct(
     "Depthwise",

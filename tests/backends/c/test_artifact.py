@@ -10,9 +10,15 @@ import pytest
 import torch
 
 import irc
-from irc.backends.c.isa import host_isas
-from irc.errors import DataError, OptionError, OutputError
+from irc.backends.c.artifact import MANIFEST, CArtifact, Tuning
+from irc.backends.c.isa import host_isas, host_machine
+from irc.backends.c.runner import Runner
+from irc.errors import BackendError, DataError, OptionError, OutputError
 from irc.execution import Executable
+from irc.graph import Graph
+from irc.ops.shape import Expand
+from irc.ops.unary import Neg
+from irc.types import DType, TensorType
 from tests.backends.c.conftest import Compile, images
 
 ISAS = [isa.name for isa in host_isas()]
@@ -91,6 +97,95 @@ def test_many_at_once(compile_small: Compile) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(run, range(4)))
+
+
+def test_one_from_many_threads(compile_small: Compile) -> None:
+    """Python threads that call one artifact get each its own result."""
+    artifact = compile_small()
+    inputs = images(4, seed=5)
+    wanted = [artifact(image) for image in inputs]
+
+    def run(index: int) -> int:
+        return sum(not np.array_equal(artifact(inputs[index]), wanted[index]) for _ in range(200))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(4))) == [0] * 4
+
+
+@pytest.mark.parametrize("threads", [0, 65, -1, 1.5])
+def test_wrong_numbers_of_threads(compile_small: Compile, threads: float) -> None:
+    with pytest.raises(OptionError, match=f"threads cannot be {threads}; it must be 1 to 64"):
+        compile_small(threads=threads)
+
+
+def test_another_machine(compile_small: Compile) -> None:
+    other = "x86-64" if host_machine() == "aarch64" else "aarch64"
+    (image,) = images(1)
+    with pytest.raises(BackendError, match=rf"'c:{other}' is for {other} and this machine is {host_machine()}"):
+        compile_small(f"c:{other}")(image)
+
+
+def test_no_library(tmp_path: Path) -> None:
+    (tmp_path / "a.so").write_text("text")
+    with pytest.raises(BackendError, match=r"a\.so' cannot be loaded"):
+        Runner(tmp_path / "a.so", "a", [], [])
+
+
+def test_more_memory_than_there_is() -> None:
+    graph = Graph()
+    x = graph.add_input("x", TensorType(DType.F32, (1 << 20, 1)))
+    shape = graph.add_constant(np.array([1 << 20, 1 << 36], np.int64), "shape")
+    y = graph.insert(Expand(), [x, shape]).output
+    graph.add_output(graph.insert(Neg(), [y]).output)
+    with pytest.raises(BackendError, match=r"needs [\d,]{20,} bytes at once"):
+        irc.compile(graph, [], target="c:portable")(np.zeros((1 << 20, 1), np.float32))
+
+
+def test_name_comes_back(compile_small: Compile, tmp_path: Path) -> None:
+    compile_small(name="Small Net!").save(tmp_path / "net")
+    opened = irc.open(tmp_path / "net", threads=2, isa="portable")
+    assert isinstance(opened, CArtifact)
+    assert (opened.name, opened.threads, opened.runner.isa) == ("small_net", 2, "portable")
+    opened.save(tmp_path / "again")
+    names = [sorted(p.name for p in (tmp_path / folder).iterdir()) for folder in ("net", "again")]
+    assert names[0] == names[1]
+    with pytest.raises(OptionError, match="no instruction set 'mmx'"):
+        irc.open(tmp_path / "net", isa="mmx")
+
+
+def test_tuning_comes_back(compile_small: Compile, tmp_path: Path) -> None:
+    plain = compile_small()
+    isa = "avx2" if "avx2" in ISAS else ISAS[-1]
+    choices = tuple(len(step.candidates(isa)) - 1 for step in plain.program.steps)
+    last = CArtifact(plain.graph, plain.target, plain.report, tuning=Tuning(isa, choices))
+    last.save(tmp_path / "net")
+    opened = irc.open(tmp_path / "net")
+    assert isinstance(opened, CArtifact)
+    assert opened.tuning == Tuning(isa, choices)
+    assert opened.sources.files == last.sources.files
+    assert (opened.sources.files != plain.sources.files) == any(choices)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "[" * 100_000,
+        "\xff",
+        '{"name": 3, "tuning": 3}',
+        '{"name": "a b", "tuning": {"isa": "portable", "choices": [1]}}',
+        '{"name": "../../x", "tuning": {"isa": "portable", "choices": "1"}}',
+        '{"name": "int", "tuning": {"isa": [], "choices": [true]}}',
+        '{"name": "A", "tuning": {"isa": "portable", "choices": [-1, {}]}}',
+    ],
+)
+def test_a_manifest_is_not_trusted(compile_small: Compile, tmp_path: Path, text: str) -> None:
+    compile_small("c:portable").save(tmp_path / "net")
+    (tmp_path / "net" / MANIFEST).write_text(text, encoding="latin-1")
+    opened = irc.open(tmp_path / "net")
+    assert isinstance(opened, CArtifact)
+    assert (opened.name, opened.tuning) == ("model", None)
 
 
 def test_unknown_isa(compile_small: Compile) -> None:

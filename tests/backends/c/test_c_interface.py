@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import platform
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,10 @@ import torch
 import irc
 from irc.backends.c.artifact import CArtifact
 from irc.backends.c.emit.names import comment, identifier
+from irc.backends.c.emit.sources import KERNELS
+from irc.backends.c.isa import host_machine
 from irc.backends.c.toolchain import WARNINGS, find_compiler, write_files
+from irc.ops.binary import Add
 from tests.backends.c.conftest import Compile, images
 
 HOSTILE = 'x"); system("touch pwned"); //*/ \n#include </etc/passwd> %s ü'
@@ -71,6 +77,100 @@ def test_header_is_cpp(compile_small: Compile, tmp_path: Path) -> None:
     subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
 
 
+NAMES = [
+    ("in", "net", "out"), ("Net", "net_", "net"), ("out", "in", "In"), ("requires", "concept", "noexcept"),
+    ("uint8_t", "int64_t", "float"), ("input1", "input0", "irc_model_run_array"), ("unix", "irc_model", "errno"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_any_names_of_ports(names: tuple[str, str, str], tmp_path: Path) -> None:
+    """What a model calls its inputs and outputs meets no name of the interface, of C or of C++."""
+    graph = irc.Graph()
+    kind = irc.load(Named(), torch.zeros(2, 3)).inputs[0].type
+    inputs = [graph.add_input(name, kind) for name in names[:2]]
+    graph.add_output(graph.insert(Add(), inputs, name="add").output, name=names[2])
+    artifact = irc.compile(graph, [], target="c:portable")
+    assert isinstance(artifact, CArtifact)
+    one, two = np.arange(6, dtype=np.float32).reshape(2, 3), np.full((2, 3), 2, np.float32)
+    np.testing.assert_array_equal(artifact(one, two)[0], one[0] + 2)
+    write_files(tmp_path, artifact.sources.files)
+    program = (
+        '#include <errno.h>\n#include <stdio.h>\n#include "model.h"\nint main(void) { float a[6] = {0}, b[6] = {0}, '
+        "c[6] = {0};\n    return irc_model_run(NULL, a, b, c) == IRC_MODEL_BAD_ARGUMENT ? 0 : 1; }\n"
+    )
+    for name, command in (("main.c", ("cc", "-std=gnu11")), ("main.cpp", ("c++", "-std=c++20"))):
+        (tmp_path / name).write_text(program)
+        flags = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only")
+        subprocess.run([*command, *flags, name], cwd=tmp_path, check=True, timeout=60)
+
+
+FORK = """
+import ctypes, os, sys
+
+c = ctypes.CDLL(sys.argv[1])
+c.irc_model_size.restype = ctypes.c_size_t
+size = c.irc_model_size(2)
+memory = ctypes.create_string_buffer(size + 64)
+at, net = ctypes.addressof(memory), ctypes.c_void_p()
+x, y = (ctypes.c_float * 1638)(), (ctypes.c_float * 10)()
+taken, made = ((ctypes.c_void_p * 1)(ctypes.addressof(a)) for a in (x, y))
+
+def init(threads):
+    start = ctypes.c_void_p(at + -at % 64)
+    assert c.irc_model_init(start, ctypes.c_size_t(size), threads, None, ctypes.byref(net)) == 0
+
+def run():
+    return c.irc_model_run_array(net, taken, made)
+
+init(2)
+assert run() == 0
+child = os.fork()
+if child == 0:
+    lost = run()
+    c.irc_model_free(net)
+    init(2)
+    os._exit(0 if (lost, run()) == (5, 0) else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert run() == 0
+c.irc_model_free(net)
+init(1)
+child = os.fork()
+if child == 0:
+    os._exit(run())
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_fork(compile_small: Compile) -> None:
+    """A child is told that the threads are its parent's, and may make its own; without threads nothing changes."""
+    command = [sys.executable, "-c", FORK, str(compile_small().library)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+TILES = """
+#define syscall counted
+#include "detect_x86.h"
+static int asked;
+long counted(long number, ...) { asked += number == SYS_arch_prctl; return 0; }
+int main(void) {
+    const irc_cpu cpu = irc_detect();
+    if (!irc_granted("portable") || !irc_granted("avx2") || !irc_granted("avx512vnni") || asked) return 1;
+    return irc_granted("amx") && asked == 1 && cpu.amx <= cpu.avx2 ? 0 : 2;
+}
+"""
+
+
+@pytest.mark.skipif(platform.system() != "Linux" or host_machine() != "x86-64", reason="only Linux on x86 is asked")
+def test_tiles_are_asked_for_only_with_amx(tmp_path: Path) -> None:
+    (tmp_path / "main.c").write_text(TILES)
+    command = [*find_compiler("x86-64").command, *WARNINGS, f"-I{KERNELS}", "main.c", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([str(tmp_path / "main")], check=True, timeout=60)
+
+
 class Named(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(x) + 1
@@ -105,7 +205,10 @@ def test_hostile_names() -> None:
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("Input:0", "input_0"), ("class", "class_"), ("3d", "x_3d"), ("", "x"), ("ü", "x"), (HOSTILE, _PLAIN)],
+    [
+        ("Input:0", "input_0"), ("class", "class_"), ("noexcept", "noexcept_"), ("3d", "x_3d"), ("", "x"), ("ü", "x"),
+        (HOSTILE, _PLAIN),
+    ],
 )  # fmt: skip
 def test_identifier(text: str, name: str) -> None:
     assert identifier(text, "x") == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from irc.backends.c.specialize import specialize, symbols
 from irc.errors import BackendError, DataError, OptionError
 from irc.execution import Executable
 from irc.graph import Graph
+from irc.ops.binary import Mul
 from irc.ops.unary import Neg
 from irc.types import DType, TensorType
 
@@ -107,3 +109,67 @@ def test_products_of_symbols() -> None:
     graph.add_output(graph.insert(Neg(), [x]).output)
     assert specialize(graph, SIZES) == SIZES
     assert str(graph.outputs[0].type) == "f32[6, 18, 6, 1]"
+
+
+def sized(*shape: str | int | None, dims: dict[str, int] | None = None) -> list[int]:
+    """The shape of a negated input, as it is compiled."""
+    graph = Graph()
+    x = graph.add_input("x", TensorType(DType.F32, shape))
+    graph.add_output(graph.insert(Neg(), [x]).output)
+    specialize(graph, dims or {})
+    assert graph.outputs[0].tensor_type is not None
+    return list(graph.outputs[0].tensor_type.static_shape)
+
+
+def test_sums_of_symbols() -> None:
+    total = "past_sequence_length + sequence_length"
+    assert sized("past_sequence_length", "sequence_length", total) == [1, 1, 2]
+    assert sized(total, dims={"past_sequence_length": 5, "sequence_length": 3}) == [8]
+    assert sized("N", "N - 1", "2*(N+1)", "(N + 3)//2", dims={"N": 4}) == [4, 3, 10, 3]
+
+
+@pytest.mark.parametrize("name", ["batch-size", "batch size", "größe", "x.1", "?", "a/b", "1st", "007", "-N", "N**2"])
+def test_a_symbol_may_contain_any_characters(name: str) -> None:
+    graph = Graph()
+    graph.add_output(graph.insert(Neg(), [graph.add_input("x", TensorType(DType.F32, (name, 2)))]).output)
+    assert symbols(graph) == [name]
+    assert sized(name, 2, dims={name: 7}) == [7, 2]
+    assert sized(name, 2) == [1, 2]
+
+
+def test_a_hyphen_between_two_symbols_is_a_difference() -> None:
+    assert sized("total", "past", "total-past", dims={"total": 9, "past": 2}) == [9, 2, 7]
+    assert sized("total-past", "total", dims={"total-past": 4}) == [4, 1]
+
+
+@pytest.mark.parametrize("size", ["ceil(N/2)", "N/2", "max(N, 8)"])
+def test_what_cannot_be_computed_is_refused(size: str) -> None:
+    with pytest.raises(BackendError, match=r"input 'x': its dimension .* depends on 'N' .*dims=\{'" + re.escape(size)):
+        sized("N", size)
+    assert sized("N", size, dims={"N": 6, size: 3}) == [6, 3]
+
+
+@pytest.mark.parametrize(("size", "made"), [("N - 2", "-1"), ("N - 1", "0"), ("8//(N-1)", "no number")])
+def test_sizes_below_one_are_refused(size: str, made: str) -> None:
+    with pytest.raises(BackendError, match=rf"input 'x': its dimension .* is {made} with dims=\{{'N': 1\}}"):
+        sized(size)
+
+
+def test_deep_and_long_texts_are_symbols() -> None:
+    for name in ("(" * 100_000, "(" * 100 + "N" + ")" * 100, "+".join(["N"] * 1000)):
+        assert sized(name, dims={} if "N" in name else {name: 3})
+
+
+def test_default_inputs_may_be_left_out() -> None:
+    """As onnxruntime does: an initializer of the name of an input."""
+    graph = Graph()
+    x = graph.add_input("x", TensorType(DType.F32, (2, "N")))
+    scale = graph.add_input("scale", TensorType(DType.F32, ("N",)), np.full(3, 2, np.float32))
+    graph.add_output(graph.insert(Mul(), [x, scale]).output)
+    artifact = irc.compile(graph, [], target="c:portable", dims={"N": 3})
+    given = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(artifact(given), 2 * given)
+    np.testing.assert_array_equal(artifact({"x": given, "scale": np.ones(3, np.float32)}), given)
+    other = irc.compile(graph, [], target="c:portable", dims={"N": 4})
+    with pytest.raises(DataError, match=r"input 'scale' has shape \[3\]"):
+        other(np.ones((2, 4), np.float32))

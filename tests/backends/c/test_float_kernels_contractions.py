@@ -189,6 +189,9 @@ def test_resize(
     y = native.threads("irc_resize_nearest_u8", 2, p | {"extrapolation": 9}, q, made)[-1]
     assert (y[..., -1] == 7).all()
     np.testing.assert_array_equal(y[..., :-1], resize.nearest(q, first[0], first[1], 9))
+    for extrapolation, code in ((-1.0, 0), (0.9, 0), (254.9, 254), (256.0, 255), (np.inf, 255), (np.nan, 0)):
+        y = native.threads("irc_resize_nearest_u8", 2, p | {"extrapolation": extrapolation}, q, made)[-1]
+        np.testing.assert_array_equal(y[..., :-1], resize.nearest(q, first[0], first[1], code))
 
 
 def test_resize_is_torchs() -> None:

@@ -157,6 +157,21 @@ def test_recurrent(native: Native, d: dict[str, Any], threads: int, seed: int) -
         same_bits(found, wanted)
 
 
+@pytest.mark.parametrize("kind", range(len(NAMES)))
+@pytest.mark.parametrize("lstm", [False, True])
+def test_activations_keep_nan(native: Native, kind: int, lstm: bool) -> None:
+    """Whatever a gate's function is, a sum that is not a number makes a state that is none."""
+    d: dict[str, Any] = {
+        "lstm": lstm, "directions": 1, "reverse": False, "steps": 2, "batch": 1, "inputs": 2, "hidden": 3,
+        "bias": False, "lengths": False, "states": False, "peephole": False, "clip": 0.0, "linear_before_reset": False,
+        "input_forget": False, "activations": [kind] * 3,
+    }  # fmt: skip
+    v = recurrent_arrays(d, np.random.default_rng(0))
+    v["x"] = np.full_like(v["x"], np.nan)
+    for found in native_run(native, d, v, 1):
+        assert np.isnan(found).all(), NAMES[kind]
+
+
 @settings(max_examples=40, deadline=None)
 @given(recurrences(), seeds)
 def test_recurrent_is_onnxruntimes(d: dict[str, Any], seed: int) -> None:

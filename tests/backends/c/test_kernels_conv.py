@@ -26,7 +26,7 @@ class Case:
         self.rng = np.random.default_rng(draw(st.integers(0, 2**32)))
         self.batch, self.rows, self.cols = pick(1, 2), pick(1, 11), pick(1, 13)
         self.groups = 1 if winograd else pick(1, 3) if pick(0, 3) == 0 else 1
-        self.n, self.channels = pick(1, 41), 4 * pick(1, 17) if winograd else pick(1, 45)
+        self.n, self.channels = pick(1, 41), 4 * pick(1, 17) if winograd else pick(0, 45)
         self.kernel = (3, 3) if winograd else (pick(1, 4), pick(1, 4))
         self.stride, self.dilation = (1, 1) if winograd else (pick(1, 2), pick(1, 2))
         self.threads = pick(1, 3)
@@ -103,7 +103,7 @@ class Case:
         offsets = [i * line * d + j * step * d for i in range(kh) for j in range(1 if joined else kw)]
         length = kw * self.channels if joined else self.channels
         parts = np.split(self.w.reshape(len(self.w), len(offsets), length), self.groups)
-        packed = np.concatenate([pack_dense(part) for part in parts])
+        packed = np.concatenate([pack_dense(part) for part in parts]) if length else np.zeros(0, np.int8)
         flags = fit_flags(packed)
         if codes_fit(self.w, self.scale, self.bias, self.residual_scale) and self.init is None and self.row is None:
             flags |= CODES_FIT

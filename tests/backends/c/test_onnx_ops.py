@@ -14,10 +14,12 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import irc
 from irc.backends.c.artifact import CArtifact
+from irc.backends.c.lower import lower
 from irc.errors import BackendError
 from irc.execution import Executable
+from irc.graph import Graph
 from irc.text import parse_graph
-from irc.types import Array
+from irc.types import Array, TensorType
 
 TOLERANCE = 2e-6
 GATES = {"LSTM": 4, "GRU": 3}
@@ -106,6 +108,42 @@ def test_unknown_activation_is_refused() -> None:
     model.graph.node[0].attribute.append(helper.make_attribute("activations", ["Sine", "Tanh", "Tanh"]))
     with pytest.raises(BackendError, match="not all of the activations sine"):
         irc.compile(model, [], target="c:host")
+
+
+WRONG: list[tuple[str, str, dict[str, tuple[int, ...]], dict[str, Any], str]] = [
+    ("LSTM", "b", {}, {"activations": ["Sigmoid", "Tanh"]}, "2 activations; with 1 directions they are 3"),
+    ("GRU", "b", {}, {"activations": ["Sigmoid"] * 4}, "4 activations"),
+    ("LSTM", "b", {"w": (1, 16, 3)}, {}, "its W is"),
+    ("LSTM", "b", {"w": (1, 15, INPUTS)}, {}, "its W is"),
+    ("LSTM", "b", {"r": (1, 15, 4)}, {}, "its R is"),
+    ("LSTM", "b", {"r": (2, 16, 4)}, {}, "its R is"),
+    ("GRU", "b", {"b": (1, 12)}, {}, "its B is"),
+    ("GRU", "bl", {"l": (2,)}, {}, "its sequence_lens is"),
+    ("GRU", "bh", {"h": (1, 2, 4)}, {}, "its initial_h is"),
+    ("LSTM", "bc", {"c": (1, BATCH, 5)}, {}, "its initial_c is"),
+    ("LSTM", "bp", {"p": (1, 11)}, {}, "its P is"),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "shapes", "attributes", "said"), WRONG)
+def test_what_does_not_fit_is_refused(
+    kind: str, given: str, shapes: dict[str, tuple[int, ...]], attributes: dict[str, Any], said: str
+) -> None:
+    """The kernel would read past the end of what is too small."""
+    graph = irc.load(recurrent(kind, 4, given + "w", "y", **attributes)[0])
+    wrong = Graph()
+    values = {}
+    for value in (*graph.inputs, *graph.constants):
+        type = value.tensor_type
+        assert type is not None
+        type = TensorType(type.dtype, shapes.get(value.name, type.shape))
+        values[value] = wrong.add_input(value.name, type)
+    (node,) = graph
+    taken = [None if v is None else values[v] for v in node.inputs]
+    made = wrong.insert(node.op, taken, outputs=len(node.outputs), types=[v.type for v in node.outputs], name="layer")
+    wrong.add_output(made.outputs[0])
+    with pytest.raises(BackendError, match=f"{kind}.* 'layer': .*{said}"):
+        lower(wrong)
 
 
 BRANCHES = """graph main(opset = 21) {

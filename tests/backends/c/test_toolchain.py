@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
 import os
+import re
+import shutil
 import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +107,7 @@ def test_zig(machine: str, compile_small: Compile, cache: Path, monkeypatch: pyt
 
 
 def test_tuned(compile_small: Compile, cache: Path) -> None:
-    """Tuning changes no bit, and is remembered."""
+    """Tuning changes no bit, is remembered, and says what it found."""
     artifact = compile_small(tune=True)
     (image,) = images(1)
     np.testing.assert_array_equal(artifact(image), compile_small()(image))
@@ -112,12 +118,121 @@ def test_tuned(compile_small: Compile, cache: Path) -> None:
         choices = json.loads(path.read_text())
         assert len(choices) == len(artifact.program.steps)
         assert all(choice < count for choice, count in zip(choices, counts, strict=True))
+    (row,) = [row for row in artifact.report.rows if row.name == "tune"]
+    several = sum(count > 1 for count in counts)
+    assert re.fullmatch(rf"\d+ of {several} steps .*|no step of this model has .*nothing to choose", row.notes[0])
 
 
-def test_interrupted_builds_leave_no_broken_object(cache: Path) -> None:
-    """Objects appear under their names when they are whole."""
-    cache.mkdir(parents=True, exist_ok=True)
-    build_library(FILES, {"a.c": ()}, find_compiler(host_machine()))
-    assert not [p for p in cache.iterdir() if p.suffix == f".{os.getpid()}"]
-    (library,) = [p for p in cache.iterdir() if p.suffix == ".so"]
-    subprocess.run(["nm", str(library)], check=True, capture_output=True)
+def test_tuning_with_nothing_to_choose_says_so(compile_small: Compile, cache: Path) -> None:
+    artifact = compile_small("c:portable", tune=True)
+    assert artifact.tuning is None
+    assert "tune: no step of this model has a second kernel on portable" in str(artifact.report)
+
+
+def test_interrupted_builds_leave_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files appear under their names when they are whole, and what was begun is taken away."""
+    compiler = find_compiler(host_machine())
+
+    def interrupted(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:100])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build_library(FILES, {"a.c": ()}, compiler)
+    assert not list(cache.iterdir())
+    ctypes.CDLL(str(build_library(FILES, {"a.c": ()}, compiler)))
+
+
+def test_builders_of_one_number_do_not_meet(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads, and containers that share a cache, have one process number; each writes a file of its own."""
+    sources = [tmp_path / f"made{i}" for i in range(2)]
+    for source in sources:
+        source.write_bytes(source.name.encode() * 1000)
+    cache.mkdir()
+    both, copy, partials = threading.Barrier(2), shutil.copy, []
+
+    def slow(source: Path, target: Path) -> None:
+        partials.append(target)
+        both.wait(30)
+        copy(source, target)
+        both.wait(30)
+
+    monkeypatch.setattr(shutil, "copy", slow)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda source: toolchain._place(source, cache / "a.so"), sources))
+    assert partials[0] != partials[1]
+    assert (cache / "a.so").read_bytes() in [source.read_bytes() for source in sources]
+    assert [path.name for path in cache.iterdir()] == ["a.so"]
+
+
+def test_damaged_objects_are_built_again(cache: Path) -> None:
+    compiler = find_compiler(host_machine())
+    library = build_library(FILES, {"a.c": ()}, compiler)
+    (kept,) = cache.glob("*.o")
+    kept.write_bytes(b"half")
+    library.unlink()
+    assert ctypes.CDLL(str(build_library(FILES, {"a.c": ()}, compiler))).f() == 3
+
+
+def test_a_damaged_library_is_built_again(compile_small: Compile, cache: Path) -> None:
+    (image,) = images(1)
+    wanted = compile_small("c:portable")(image)
+    artifact = compile_small("c:portable", name="damaged")
+    artifact.library.write_bytes(b"half")
+    np.testing.assert_array_equal(artifact(image), wanted)
+
+
+def test_warnings_stop_tests_alone(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a newer compiler may warn of is no reason for a user's build to fail."""
+    files = {"a.c": "int f(void);\nint f(void) { int unused; return 1; }\n"}
+    compiler = find_compiler(host_machine())
+    monkeypatch.delenv("IRC_CI", raising=False)
+    build_library(files, {"a.c": ()}, compiler)
+    monkeypatch.setenv("IRC_CI", "1")
+    with pytest.raises(ToolchainError, match="unused"):
+        build_library(files, {"a.c": ()}, compiler)
+
+
+@pytest.mark.parametrize("target", ["c:portable", "c:host"])
+def test_models_are_built_without_warnings(
+    target: str, compile_small: Compile, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IRC_CI", "1")
+    assert compile_small(target).library.is_file()
+
+
+def test_integers_wrap(cache: Path) -> None:
+    source = "int f(int x);\nint f(int x) { return x + 1 < x; }\n"  # false if an overflow were never to happen
+    library = ctypes.CDLL(str(build_library({"a.c": source}, {"a.c": ()}, find_compiler(host_machine()))))
+    assert library.f(2**31 - 1) == 1
+
+
+def test_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    assert toolchain.cache_folder().is_dir()
+
+
+def test_a_temporary_cache_goes_with_its_process(tmp_path: Path) -> None:
+    """A fork that ends leaves it to the process that made it."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    code = """if True:
+        import os, sys
+        from irc.backends.c.toolchain import cache_folder
+        folder = cache_folder()
+        if os.fork() == 0:
+            sys.exit()
+        os.wait()
+        print(folder, folder.is_dir())
+    """
+    environment = {**os.environ, "XDG_CACHE_HOME": str(blocked), "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    folder, alive = done.stdout.split()
+    assert alive == "True"
+    assert not Path(folder).exists()

@@ -52,6 +52,7 @@ def test_movements(view: View, data: Any) -> None:
     np.testing.assert_array_equal(
         elements(view.sliced(axis, view.shape[axis] - 1, view.shape[axis], -1)), np.flip(whole, axis)
     )
+    np.testing.assert_array_equal(elements(view.without(axis)), whole.take(0, axis))
     np.testing.assert_array_equal(elements(view.broadcast((3, *view.shape))), np.broadcast_to(whole, (3, *view.shape)))
 
 
