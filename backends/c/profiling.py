@@ -70,7 +70,7 @@ def profile(artifact: CArtifact, inputs: Sequence[Array], *, runs: int = 50) -> 
     made = []
     for step, microseconds in zip(program.steps, spent, strict=True):
         function = step.for_isa(isa).function
-        kernel = function if isinstance(function, str) else "elementwise"
+        kernel = function if isinstance(function, str) else "loop"
         layer = step.node.origin.layer or step.node.name
         made.append(StepTime(layer, step.node.op.name, kernel, microseconds, step.macs))
     return made

@@ -116,7 +116,7 @@ class _Body:
 
     def _function(self, function: Function) -> str:
         if function not in self._names:
-            name = self._names[function] = f"elementwise_{len(self._names)}"
+            name = self._names[function] = f"loop_{len(self._names)}"
             parameters = ", ".join(function.parameters)
             self.declarations.append(f"static void {name}({parameters}) {{\n{function.body}\n}}\n")
         return self._names[function]
