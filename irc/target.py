@@ -98,6 +98,7 @@ class Target:
     kind : the backend that writes for it, `onnx` or `c`
     title : one line for `irc targets`
     takes : whether the target can run an op at all, as integer or in float
+    refuses : the nodes of a graph that it cannot run, where ops alone do not tell
     """
 
     name: str
@@ -105,8 +106,16 @@ class Target:
     title: str
     policy: QuantPolicy = field(default_factory=QuantPolicy)
     takes: Callable[[Op], bool] = field(default=takes_everything, compare=False)
+    refuses: Callable[[Graph, Target], list[Node]] | None = field(default=None, compare=False)
 
     def missing(self, graph: Graph) -> list[Node]:
-        """The nodes of the nest that the target cannot run, calls of the model's own functions aside."""
+        """The nodes of the nest that the target cannot run, calls of the model's own functions aside.
+
+        Raises
+        ------
+        IrcError : the target cannot compile the graph at all, say for shapes that depend on data.
+        """
+        if self.refuses is not None:
+            return self.refuses(graph, self)
         own = {(f.domain, f.name) for f in map(FunctionProto.FromString, graph.info.functions)}
         return [n for n in graph.walk() if (n.op.domain, n.op.name) not in own and not self.takes(n.op)]

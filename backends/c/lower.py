@@ -17,6 +17,7 @@ from irc.passes.context import Context
 from irc.passes.options import parse_pipeline
 from irc.report.ledger import Row
 from irc.target import Target
+from irc.types import DType
 from irc.verify import verify
 
 _CLEAN = "fold-constants, simplify, common-subexpressions, eliminate-dead"
@@ -70,7 +71,14 @@ def missing_early(graph: Graph, target: Target, dims: Mapping[str, int] | None =
     made = graph.copy()
     specialize(made, dims or {})
     _run(_CLEAN, made, Context(target, graph))
-    return [node for node in missing(made) if not target.takes(node.op)]
+    return [node for node in missing(made) if not (target.takes(node.op) and _may_become_integer(node))]
+
+
+def _may_become_integer(node: Node) -> bool:
+    """Whether quantization could help: it is of float32, and nobody reads more than its first output."""
+    types = [value.tensor_type for value in (*node.inputs, node.output) if value is not None]
+    floats = [type.dtype for type in types if type is not None and type.dtype.is_float]
+    return all(dtype is DType.F32 for dtype in floats) and not any(v.uses or v.is_output for v in node.outputs[1:])
 
 
 def _give_nodes(graph: Graph) -> None:

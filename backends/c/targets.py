@@ -8,6 +8,7 @@ from dataclasses import replace
 from irc.backends.c.isa import MACHINES, Isa, host_isas, host_machine
 from irc.backends.c.lowering import is_covered
 from irc.backends.c.packing import is_winograd_shape
+from irc.graph import Graph, Node
 from irc.op import Op
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.integer_rules import INTEGER_OPS, INTEGER_POLICY
@@ -17,6 +18,14 @@ from irc.target import Target, adds_in_32_bits
 def takes(op: Op) -> bool:
     """Whether the C backend has a rule for the op, or lowers it to ops that have one."""
     return is_covered(op) or isinstance(op, FakeQuant) or op.name in INTEGER_OPS
+
+
+def refuses(graph: Graph, target: Target) -> list[Node]:
+    """The nodes without a rule that quantization could not help, of the graph itself where cleaning it keeps them."""
+    from irc.backends.c.lower import missing_early  # which needs the registry of targets, and with it this module
+
+    named = {node.name: node for node in graph.walk()}
+    return [named.get(node.name, node) for node in missing_early(graph, target)]
 
 
 def isas_of(target: Target) -> tuple[str, tuple[Isa, ...]]:
@@ -56,7 +65,7 @@ def _adds(machine: str, isas: tuple[Isa, ...]) -> Callable[[Op, tuple[int, ...]]
 
 def _target(machine: str, title: str, isas: tuple[Isa, ...]) -> Target:
     policy = replace(INTEGER_POLICY, adds_in_16_bits=_adds(machine, isas), adds_by_rows=True)
-    return Target(f"c:{machine}", "c", title, policy, takes)
+    return Target(f"c:{machine}", "c", title, policy, takes, refuses)
 
 
 TARGETS = {

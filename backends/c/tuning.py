@@ -19,6 +19,7 @@ from typing import TypeGuard
 
 import numpy as np
 
+from irc.backends.c.blocking import with_other_blocks
 from irc.backends.c.emit.sources import KERNELS, Sources
 from irc.backends.c.isa import Isa
 from irc.backends.c.profiling import step_microseconds
@@ -32,6 +33,7 @@ _GAIN = 0.97  # what another candidate must take at most of the first one's time
 
 def tune(program: Program, isas: Sequence[Isa], machine: str, threads: int, isa: str) -> list[int]:
     """The fastest candidate of each step on `isa`, which this machine must have; nothing if no step has another one."""
+    program = with_other_blocks(program, isa)
     count = max((len(step.candidates(isa)) for step in program.steps), default=1)
     if count == 1:
         return []
@@ -45,7 +47,11 @@ def tune(program: Program, isas: Sequence[Isa], machine: str, threads: int, isa:
 
 
 def chosen(program: Program, isa: str, choices: Sequence[int]) -> Program:
-    """The program with that candidate of each step."""
+    """The program with that candidate of each step, as `tune` counts them."""
+    return _chosen_of(with_other_blocks(program, isa), isa, choices)
+
+
+def _chosen_of(program: Program, isa: str, choices: Sequence[int]) -> Program:
     steps = [_chosen(step, isa, choice) for step, choice in zip(program.steps, choices, strict=True)]
     return Program(program.inputs, program.outputs, steps)
 
@@ -61,7 +67,7 @@ def _measure(program: Program, isas: Sequence[Isa], machine: str, threads: int, 
     inputs = [_input(port.view.shape, port.view.dtype.numpy) for port in program.inputs]
     times = []
     for candidate in range(count):
-        variant = chosen(program, isa, [candidate] * len(program.steps))
+        variant = _chosen_of(program, isa, [candidate] * len(program.steps))
         sources = Sources("model", variant, isas, machine)
         times.append(step_microseconds(sources, variant, inputs, threads=threads, isa=isa, runs=_RUNS))
     best = np.argmin(np.array(times), axis=0)

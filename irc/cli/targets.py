@@ -77,11 +77,10 @@ def _format_text(format: IntegerFormat, smallest: int) -> str:
 
 def _print_refused(target: Target, graph: Graph) -> None:
     """The nodes that keep the model from being compiled at all."""
-    from irc.backends.c.lower import missing_early
     from irc.errors import IrcError
 
     try:
-        refused = Counter(node.op.title for node in missing_early(graph, target))
+        refused = Counter(node.op.title for node in target.missing(graph))
     except IrcError as error:
         print_text(f"{target.name}: cannot be compiled: {error}")
         return

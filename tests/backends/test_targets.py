@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import irc
@@ -140,3 +141,25 @@ def test_the_codes_that_are_shown_are_those_that_are_inserted(name: str, net: Gr
 def test_a_kind_that_no_backend_writes(net: GraphMaker) -> None:
     with pytest.raises(OptionError, match="of kind 'fpga', which no backend writes"):
         irc.compile(net("residual"), passes=[], target=Target("mine", "fpga", ""))
+
+
+class Halves(torch.nn.Module):
+    """A convolution, and a pooling that says where its maxima were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3)
+        self.pool = torch.nn.MaxPool2d(2, return_indices=True)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled: tuple[torch.Tensor, torch.Tensor] = self.pool(self.conv(x))
+        return pooled
+
+
+@pytest.mark.parametrize(("dtype", "wanted"), [(torch.float32, ["MaxPool"]), (torch.float16, ["Conv", "MaxPool"])])
+def test_c_misses_what_quantization_could_not_help(dtype: torch.dtype, wanted: list[str]) -> None:
+    """Ops that have a rule in float32 without further outputs are named where they are something else."""
+    graph = irc.load(Halves().eval().to(dtype), torch.zeros(1, 3, 8, 8, dtype=dtype))
+    missing = find_target("c:portable").missing(graph)
+    assert [node.op.name for node in missing] == wanted
+    assert all(graph.node(node.name) is node for node in missing)

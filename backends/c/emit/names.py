@@ -53,4 +53,4 @@ def identifiers(texts: Iterable[str], default: str, taken: Iterable[str] = ()) -
 
 def comment(text: str) -> str:
     """The text as it may stand in a comment or string literal: printable ASCII that closes neither."""
-    return re.sub(r"[^A-Za-z0-9_.,:/ ()\[\]-]", "?", text).replace("/", "|")[:80]
+    return re.sub(r"[^A-Za-z0-9_.,:/ ()\[\]-]", "_", text).replace("/", "|")[:80]

@@ -13,11 +13,11 @@
 /* Bytes of activations that a block of positions may touch: it stays in the second-level cache while all weights pass. */
 #define IRC_ACTIVATION_BYTES (192 * 1024)
 
-/* The positions of a block: as many as the cache holds, and as the instruction set's scratch memory holds. */
+/* The positions of a block: as many as was asked for, or as the cache holds; and as the instruction set's scratch memory holds. */
 IRC_FN int32_t irc_conv_positions(const irc_conv *p, size_t scratch_bytes)
 {
     const int64_t depth = (int64_t)p->runs * p->run_length, most = IRC_CONV_MOST(p, scratch_bytes);
-    int64_t fit = IRC_ACTIVATION_BYTES / (depth ? depth : 1) / 12 * 12;
+    int64_t fit = p->positions > 0 ? p->positions : IRC_ACTIVATION_BYTES / (depth ? depth : 1) / 12 * 12;
     (void)scratch_bytes;
     fit = fit < 12 ? 12 : fit > IRC_POSITIONS ? IRC_POSITIONS : fit;
     return (int32_t)(fit < most ? fit : most);

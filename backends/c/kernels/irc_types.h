@@ -75,6 +75,7 @@ typedef struct irc_conv {
     float residual_scale, lo, hi;           /* lo, hi: whole numbers in 0 .. 255 */
     int32_t float_output;
     int32_t flags; /* IRC_PAIRS_SAFE | ...; 0 is always right */
+    int32_t positions; /* of a block, which the kernel may make smaller; 0: it chooses */
 } irc_conv;
 
 /* A convolution with one input channel per output channel.

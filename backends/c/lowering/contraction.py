@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from irc.backends.c.blocking import block_size
 from irc.backends.c.lowering.builder import Builder
 from irc.backends.c.lowering.demands import window_pads
 from irc.backends.c.lowering.rules import lowers
@@ -43,6 +44,7 @@ def conv_struct(
 ) -> Struct:  # fmt: skip
     """The parameters of `irc_conv_u8`."""
     at = at.flat()
+    count, adds = at.batch * at.rows * at.cols, at.x[1] // at.cols if at.rows > 1 else at.x[2]
     fields: dict[str, int | float | Table | None] = {
         "batch": at.batch, "rows": at.rows, "cols": at.cols, "n": n, "groups": groups, "runs": len(runs),
         "run_length": length, "run_offset": Table("int32_t", runs),
@@ -51,7 +53,7 @@ def conv_struct(
         "r_batch": at.r[0], "r_row": at.r[1], "r_col": at.r[2], "r_group": n if residual else 0,
         "residual_scale": float(np.float32(getattr(op, "residual_scale", 0.0) if residual else 0.0)),
         "lo": float(op.lo), "hi": float(op.hi), "float_output": op.float_output,
-        "flags": flags,
+        "flags": flags, "positions": block_size(count, len(runs) * length, adds, n),
     }  # fmt: skip
     return Struct.of("irc_conv", fields)
 

@@ -87,6 +87,7 @@ Conv = _struct(
     run_offset=c_void_p,
     **_POSITIONS,
     **_CLAMP,
+    positions=c_int32,
 )
 Depthwise = _struct(
     "Depthwise",

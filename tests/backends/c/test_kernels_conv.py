@@ -29,7 +29,7 @@ class Case:
         self.n, self.channels = pick(1, 41), 4 * pick(1, 17) if winograd else pick(0, 45)
         self.kernel = (3, 3) if winograd else (pick(1, 4), pick(1, 4))
         self.stride, self.dilation = (1, 1) if winograd else (pick(1, 2), pick(1, 2))
-        self.threads = pick(1, 3)
+        self.threads, self.block = pick(1, 3), pick(0, 300) if draw(st.booleans()) else 0
         self.float_output, self.with_residual = draw(st.booleans()), draw(st.booleans())
         self.with_init, self.with_rows = (not winograd and draw(st.booleans()) for _ in range(2))
         self.weights = draw(st.sampled_from(("tiny", "half", "bell", "full", "extreme")))
@@ -116,6 +116,7 @@ class Case:
             y_batch=self.rows * self.cols * y_col, y_row=self.cols * y_col, y_col=y_col, y_group=self.n,
             r_batch=self.rows * self.cols * r_col, r_row=self.cols * r_col, r_col=r_col, r_group=self.n,
             residual_scale=self.residual_scale, lo=self.lo, hi=self.hi, float_output=self.float_output, flags=flags,
+            positions=self.block,
         )  # fmt: skip
         return made, driver.with_slack(packed), [table]
 
