@@ -15,6 +15,7 @@ import numpy as np
 
 from irc.atomic import atomic_folder
 from irc.backends.artifact import Artifact
+from irc.backends.c.blocking import with_other_blocks
 from irc.backends.c.emit.names import identifier
 from irc.backends.c.emit.sources import Sources
 from irc.backends.c.fusion import IntegerReport
@@ -115,10 +116,10 @@ class CArtifact(Artifact):
             )
         start = time.perf_counter()
         choices = tune(self.program, self.isas, self.machine, self.threads, isa)
-        count = sum(len(step.candidates(isa)) > 1 for step in self.program.steps)
-        note = f"{sum(map(bool, choices))} of {count} steps that have several kernels on {isa} got another one"
+        count = sum(len(step.candidates(isa)) > 1 for step in with_other_blocks(self.program, isa).steps)
+        note = f"{sum(map(bool, choices))} of {count} steps that can be done in several ways on {isa} got another one"
         if not choices:
-            note = f"no step of this model has a second kernel on {isa}: there was nothing to choose"
+            note = f"no step of this model can be done in a second way on {isa}: there was nothing to choose"
         self.report.rows.append(Row("tune", time.perf_counter() - start, notes=[note]))
         return Tuning(isa, tuple(choices)) if choices else None
 
