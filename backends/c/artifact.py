@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from irc.atomic import atomic_folder
 from irc.backends.artifact import Artifact
@@ -30,6 +31,7 @@ from irc.backends.c.tuning import chosen, is_choice, tune
 from irc.backends.onnx.lowering import lower as lower_to_onnx
 from irc.backends.onnx.save import save_graph
 from irc.errors import BackendError, DataError, GraphError, OptionError
+from irc.execution.convert import to_torch
 from irc.execution.samples import check_sample, input_signature
 from irc.graph import Graph
 from irc.report.ledger import Row
@@ -165,8 +167,9 @@ class CArtifact(Artifact):
     def __call__(self, *inputs: Any) -> Any:
         """Run it: arrays or torch tensors in input order, or one dict by input name.
 
-        An input that has a default may be left out. Python threads that call one artifact take turns: compile or open
-        it once for each that shall run at the same time.
+        Arrays come out, or tensors of the same memory if a tensor went in. An input that has a default may be left out.
+        Python threads that call one artifact take turns: compile or open it once for each that shall run at the same
+        time.
         """
         item = inputs[0] if len(inputs) == 1 else inputs
         try:
@@ -177,7 +180,9 @@ class CArtifact(Artifact):
         except DataError as error:
             raise DataError(explained(str(error), self.dims)) from None
         arrays = [np.ascontiguousarray(sample[port.name]) for port in self.program.inputs]
-        made = self.runner(arrays)
+        made: list[Any] = self.runner(arrays)
+        if _has_tensor(item):
+            made = [to_torch(array) for array in made]
         return made[0] if len(made) == 1 else tuple(made)
 
     @cached_property
@@ -212,6 +217,11 @@ class CArtifact(Artifact):
             "arena_bytes": self.sources.plan.arena,
             "constant_bytes": self.sources.constants.bytes,
         }
+
+
+def _has_tensor(item: Any) -> bool:
+    values = item.values() if isinstance(item, Mapping) else item if isinstance(item, tuple | list) else (item,)
+    return any(isinstance(value, torch.Tensor) for value in values)
 
 
 def stored_options(folder: Path) -> dict[str, Any]:

@@ -94,9 +94,11 @@ def fitted(graph: Graph, sample: Sample, dims: Mapping[str, int]) -> Sample:
     """
     import numpy as np
 
+    from irc.backends.c.dimensions import size_of
+
     made = dict(sample)
     for name, axis, dim in _symbolic(graph):
-        size = _size(dim, dims)
+        size = size_of(dim, dims)
         if name not in made or size is None or size == made[name].shape[axis]:
             continue
         if not made[name].shape[axis]:
@@ -107,6 +109,7 @@ def fitted(graph: Graph, sample: Sample, dims: Mapping[str, int]) -> Sample:
 
 def made_up_sample(graph: Graph, dims: Mapping[str, int], *, seed: int = 0, other: int) -> Sample:
     """A random sample of these sizes; symbols that are not in `dims` are `other`."""
+    from irc.backends.c.dimensions import size_of
     from irc.backends.c.specialize import symbols
     from irc.execution.samples import random_sample
     from irc.graph import Graph
@@ -117,7 +120,7 @@ def made_up_sample(graph: Graph, dims: Mapping[str, int], *, seed: int = 0, othe
     for value in graph.inputs:
         type = value.type
         if isinstance(type, TensorType) and type.shape is not None:
-            shape = (_size(d, sizes) if isinstance(d, str) else d for d in type.shape)
+            shape = (size_of(d, sizes) if isinstance(d, str) else d for d in type.shape)
             type = TensorType(type.dtype, tuple(shape))
         shaped.add_input(value.name, type)
     return random_sample(shaped, seed, other)
@@ -136,8 +139,3 @@ def _factors(dim: str) -> tuple[int, list[str]]:
     """A product such as 2*N as its number and its names."""
     parts = dim.replace(" ", "").split("*")
     return math.prod(int(p) for p in parts if p.isdecimal()) or 1, [p for p in parts if not p.isdecimal()]
-
-
-def _size(dim: str, dims: Mapping[str, int]) -> int | None:
-    number, names = _factors(dim)
-    return number * math.prod(dims[n] for n in names) if all(n in dims for n in names) else None

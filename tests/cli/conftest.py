@@ -6,13 +6,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from irc import api
 from irc.cli import main
 
 
@@ -92,6 +93,21 @@ def samples(tmp_path: Path) -> Path:
     path = tmp_path / "samples.npz"
     np.savez(path, x=np.random.default_rng(1).normal(size=(6, 1, 3, 8, 8)).astype(np.float32))
     return path
+
+
+@pytest.fixture
+def tuned_with(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """The threads and the instruction set of every tuning that is asked for; none is done."""
+    asked: list[tuple[int, str]] = []
+    compile_ = api.compile
+
+    def compiled(*arguments: Any, tune: bool = False, **options: Any) -> Any:
+        if tune:
+            asked.append((options["threads"], options["isa"]))
+        return compile_(*arguments, **options)
+
+    monkeypatch.setattr("irc.api.compile", compiled)
+    return asked
 
 
 def listing(folder: Path) -> dict[str, bytes]:

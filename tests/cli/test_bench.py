@@ -15,7 +15,6 @@ import onnx
 import onnxruntime
 import pytest
 
-from irc import api
 from irc.backends import latency
 from irc.backends.c.runner import Runner
 from tests.cli.conftest import Irc, network
@@ -213,20 +212,11 @@ def test_refusals(irc: Irc, dynamic: Path, options: list[str], said: str) -> Non
 
 
 @pytest.mark.usefixtures("alone")
-def test_tuning(irc: Irc, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    compile_ = api.compile
-
-    def compiled(*arguments: Any, tune: bool = False, **options: Any) -> Any:
-        if tune:
-            asked.append((options["threads"], options["isa"]))
-        return compile_(*arguments, **options)
-
-    monkeypatch.setattr("irc.api.compile", compiled)
+def test_tuning(irc: Irc, model: Path, tuned_with: list[tuple[int, str]]) -> None:
     assert irc("bench", "net.onnx", "--tune", "--threads", 2, *NUMBERS).code == 0
-    assert [threads for threads, _ in asked] == [2]
+    assert [threads for threads, _ in tuned_with] == [2]
     assert irc("bench", "net.onnx", *NUMBERS).code == 0
-    assert len(asked) == 1
+    assert len(tuned_with) == 1
 
 
 def test_turns_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,18 +34,8 @@ typedef struct irc_quads {
                          : [x] "m"(IRC_FOUR(a)), [b0] "x"(w0), [b1] "x"(w1), [o] "m"(mask)); \
     } while (0)
 
-/* c0 += pairs(a, v0) + pairs(a + 4, w0), the two added in int16; c1 likewise, with w1 in memory: so 4 rows have their registers */
-#define IRC_NEXT_ROW(c0, c1, a, v0, v1, w0, w1, one) \
-    do { \
-        irc_v t, u, r, s; \
-        __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpbroadcastd %[y],%[u]\n\tvpmaddubsw %[a0],%[t],%[r]\n\t" \
-                         "vpmaddubsw %[b0],%[u],%[s]\n\tvpmaddubsw %[a1],%[t],%[t]\n\tvpmaddubsw %[b1],%[u],%[u]\n\t" \
-                         "vpaddw %[s],%[r],%[r]\n\tvpaddw %[u],%[t],%[t]\n\tvpmaddwd %[o],%[r],%[r]\n\t" \
-                         "vpmaddwd %[o],%[t],%[t]\n\tvpaddd %[r],%[d0],%[d0]\n\tvpaddd %[t],%[d1],%[d1]" \
-                         : [d0] "+x"(c0), [d1] "+x"(c1), [t] "=&x"(t), [u] "=&x"(u), [r] "=&x"(r), [s] "=&x"(s) \
-                         : [x] "m"(IRC_FOUR(a)), [y] "m"(IRC_FOUR((a) + 4)), [a0] "x"(v0), [a1] "x"(v1), [b0] "x"(w0), \
-                           [b1] "m"(w1), [o] "x"(one)); \
-    } while (0)
+/* IRC_QUAD_ROW with w1 in memory and the ones in a register: so 4 rows have their registers */
+#define IRC_NEXT_ROW(c0, c1, a, v0, v1, w0, w1, one) IRC_QUAD_ROW_OF(c0, c1, a, v0, v1, w0, w1, one, "m", "x")
 /* the same, c0 = and c1 = */
 #define IRC_FIRST_ROW(c0, c1, a, v0, v1, w0, w1, one) \
     do { \

@@ -44,8 +44,8 @@ typedef struct irc_tile {
                          : [d0] "+x"(c0), [t] "=&x"(t) \
                          : [x] "m"(IRC_FOUR(a)), [b0] "x"(w0), [o] "m"(one)); \
     } while (0)
-/* c0 += pairs(a, v0) + pairs(a + 4, w0), the two added in int16; c1 likewise */
-#define IRC_QUAD_ROW(c0, c1, a, v0, v1, w0, w1, one) \
+/* c0 += pairs(a, v0) + pairs(a + 4, w0), the two added in int16; c1 likewise. in_w1, in_one: "x" or "m", where those are */
+#define IRC_QUAD_ROW_OF(c0, c1, a, v0, v1, w0, w1, one, in_w1, in_one) \
     do { \
         irc_v t, u, r, s; \
         __asm__ volatile("vpbroadcastd %[x],%[t]\n\tvpbroadcastd %[y],%[u]\n\tvpmaddubsw %[a0],%[t],%[r]\n\t" \
@@ -54,8 +54,9 @@ typedef struct irc_tile {
                          "vpmaddwd %[o],%[t],%[t]\n\tvpaddd %[r],%[d0],%[d0]\n\tvpaddd %[t],%[d1],%[d1]" \
                          : [d0] "+x"(c0), [d1] "+x"(c1), [t] "=&x"(t), [u] "=&x"(u), [r] "=&x"(r), [s] "=&x"(s) \
                          : [x] "m"(IRC_FOUR(a)), [y] "m"(IRC_FOUR((a) + 4)), [a0] "x"(v0), [a1] "x"(v1), [b0] "x"(w0), \
-                           [b1] "x"(w1), [o] "m"(one)); \
+                           [b1] in_w1(w1), [o] in_one(one)); \
     } while (0)
+#define IRC_QUAD_ROW(c0, c1, a, v0, v1, w0, w1, one) IRC_QUAD_ROW_OF(c0, c1, a, v0, v1, w0, w1, one, "x", "m")
 #define IRC_QUAD_ROW_1(c0, a, v0, w0, one) \
     do { \
         irc_v t, u; \

@@ -191,3 +191,16 @@ def test_a_manifest_is_not_trusted(compile_small: Compile, tmp_path: Path, text:
 def test_unknown_isa(compile_small: Compile) -> None:
     with pytest.raises(OptionError, match="no instruction set 'mmx'; it carries portable"):
         compile_small(isa="mmx")
+
+
+def test_tensors_in_tensors_out(compile_small: Compile) -> None:
+    """A tensor brings tensors, whichever way it is given; arrays bring arrays."""
+    artifact, (image,) = compile_small(), images(1, seed=3)
+    wanted = artifact(image)
+    assert isinstance(wanted, np.ndarray)
+    (name,) = (port.name for port in artifact.program.inputs)
+    tensor = torch.from_numpy(image)
+    for given in (tensor, {name: tensor}, (tensor,)):
+        made = artifact(given)
+        assert isinstance(made, torch.Tensor)
+        np.testing.assert_array_equal(made.numpy(), wanted)
