@@ -3,8 +3,8 @@
     Op       ::= frozen dataclass, one class per ONNX operator      (irc/ops, one file a family)
     OnnxOp   ::= any other operator, its attributes kept as bytes   (irc/ops/onnx_op.py)
 
-Everything an op *is* stands on its class: `infer` (types), `run` (torch, differentiable), `macs`, `quant` and
-`examples`. What a target does with it stands in the target.
+Everything an op *is* stands on its class: `infer` (types), `run` (torch, differentiable), `macs`, `quant`, `channels`
+and `examples`. What a target does with it stands in the target.
 """
 
 from __future__ import annotations
@@ -27,6 +27,20 @@ class QuantKind(enum.Enum):
     ARITHMETIC = "arithmetic"  # inputs and output each with a scale of their own: Add, Mul, AveragePool, Concat
     MOVEMENT = "movement"  # moves or selects elements: output has the scale of the input: Reshape, MaxPool
     ACTIVATION = "activation"  # may be absorbed in the requantization of its producer: Relu, Clip
+
+
+class ChannelKind(enum.Enum):
+    """What an op does to the channels of what it reads; `irc.analysis.channels` follows them by it."""
+
+    OPAQUE = "opaque"  # nobody knows: what it reads stays whole
+    MOVEMENT = "movement"  # moves or selects elements of its first input, as its other inputs say
+    ELEMENTWISE = "elementwise"  # combines elements of inputs that broadcast: what stands together goes together
+    CONTRACTION = "contraction"  # sums over channels, and makes new ones
+    REDUCTION = "reduction"  # the axes that input 1 names disappear
+    NORMALIZATION = "normalization"  # normalizes over axes, by statistics of what is there
+    SOFTMAX = "softmax"  # normalizes along its axis in a way that no element can be missing from
+    SCAN = "scan"  # goes along its axis
+    WINDOW = "window"  # works on windows over the spatial axes of (N, C, *spatial), channel by channel
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,7 @@ class Op:
 
     domain: ClassVar[str] = ""
     since: ClassVar[int] = 1
+    channels: ClassVar[ChannelKind] = ChannelKind.OPAQUE
     registry: ClassVar[dict[tuple[str, str], type[Op]]] = {}
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.tensors import sample
 from irc.types import Array
 
@@ -23,6 +23,7 @@ def _x() -> Array:
 class Relu(Op):
     """y = max(x, 0). ONNX Relu-14."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 6
 
     @property
@@ -44,6 +45,7 @@ class Clip(Op):
     Inputs: x; low and high, scalars, optional. Output: as x.
     """
 
+    channels = ChannelKind.ELEMENTWISE
     since = 11
 
     @property
@@ -77,6 +79,7 @@ class Clip(Op):
 class PRelu(Op):
     """y = x if x >= 0 else slope * x, slope broadcast to x. ONNX PRelu-16."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 7
 
     def run(self, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
@@ -92,6 +95,7 @@ class PRelu(Op):
 class LeakyRelu(Op):
     """y = x if x >= 0 else alpha * x. ONNX LeakyRelu-16."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 6
 
     alpha: float = 0.01
@@ -113,6 +117,7 @@ class LeakyRelu(Op):
 class ThresholdedRelu(Op):
     """y = x if x > alpha else 0. ONNX ThresholdedRelu-22."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 10
 
     alpha: float = 1.0
@@ -130,6 +135,7 @@ class ThresholdedRelu(Op):
 class Elu(Op):
     """y = x if x >= 0 else alpha * (exp(x) - 1). ONNX Elu-22."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 6
 
     alpha: float = 1.0
@@ -151,6 +157,7 @@ class Elu(Op):
 class Selu(Op):
     """y = gamma * (x if x > 0 else alpha * (exp(x) - 1)). ONNX Selu-22."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 6
 
     alpha: float = 1.6732631921768188  # ONNX's defaults are float32 numbers
@@ -169,6 +176,7 @@ class Selu(Op):
 class Celu(Op):
     """y = max(0, x) + min(0, alpha * (exp(x / alpha) - 1)). ONNX Celu-12."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 12
 
     alpha: float = 1.0
@@ -186,6 +194,7 @@ class Celu(Op):
 class Sigmoid(Op):
     """y = 1 / (1 + exp(-x)). ONNX Sigmoid-13."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 6
 
     @property
@@ -204,6 +213,7 @@ class Sigmoid(Op):
 class HardSigmoid(Op):
     """y = max(0, min(1, alpha * x + beta)). ONNX HardSigmoid-22."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 6
 
     alpha: float = 0.2
@@ -226,6 +236,7 @@ class HardSigmoid(Op):
 class HardSwish(Op):
     """y = x * max(0, min(1, x / 6 + 1/2)). ONNX HardSwish-22."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 14
 
     @property
@@ -244,6 +255,7 @@ class HardSwish(Op):
 class Swish(Op):
     """y = x * sigmoid(alpha * x). ONNX Swish-24."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 24
 
     alpha: float = 1.0
@@ -265,6 +277,7 @@ class Swish(Op):
 class SwiGLU(Op):
     """y = a * sigmoid(alpha * a) * b. ONNX SwiGLU-28."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 28
 
     alpha: float = 1.0
@@ -282,6 +295,7 @@ class SwiGLU(Op):
 class Gelu(Op):
     """y = x * Phi(x), Phi the normal distribution, or its tanh approximation. ONNX Gelu-20."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 20
 
     approximate: str = "none"
@@ -303,6 +317,7 @@ class Gelu(Op):
 class Mish(Op):
     """y = x * tanh(log(1 + exp(x))). ONNX Mish-22."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 18
 
     @property
@@ -321,6 +336,7 @@ class Mish(Op):
 class Softplus(Op):
     """y = log(1 + exp(x)). ONNX Softplus-22."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 1
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
@@ -336,6 +352,7 @@ class Softplus(Op):
 class Softsign(Op):
     """y = x / (1 + |x|). ONNX Softsign-22."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 1
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
@@ -350,6 +367,7 @@ class Softsign(Op):
 class Shrink(Op):
     """y = x + bias if x < -lambd, x - bias if x > lambd, else 0. ONNX Shrink-9."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 9
 
     bias: float = 0.0

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from irc.errors import GraphError
-from irc.op import Example, Op
+from irc.op import ChannelKind, Example, Op
 from irc.ops.tensors import outputs_of, sample, torch_dtype_of_onnx
 from irc.types import TensorType, Type
 
@@ -35,6 +35,7 @@ class Attention(Op):
     Outputs: y, in the form of Q; the keys and values with their cache; the scores (as `qk_matmul_output_mode` says).
     """
 
+    channels = ChannelKind.CONTRACTION
     since = 23
 
     is_causal: int = 0

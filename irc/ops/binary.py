@@ -9,7 +9,7 @@ from functools import reduce
 import numpy as np
 import torch
 
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.tensors import sample, wide
 
 
@@ -29,6 +29,8 @@ def _back(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 @dataclass(frozen=True)
 class _Arithmetic(Op, abstract=True):
     """An operator of two tensors that may be integer."""
+
+    channels = ChannelKind.ELEMENTWISE
 
     @property
     def quant(self) -> Quant:
@@ -83,6 +85,7 @@ class Div(_Arithmetic):
 class Pow(Op):
     """y = a^b, in the dtype of a. ONNX Pow-15."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 7
 
     def run(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -103,6 +106,7 @@ class Pow(Op):
 class Mod(Op):
     """The remainder of a / b, with the sign of b, or of a if `fmod`. ONNX Mod-13."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 10
 
     fmod: int = 0
@@ -123,6 +127,7 @@ class Mod(Op):
 class BitShift(Op):
     """a shifted by b bits; to the right, negative numbers keep their sign. ONNX BitShift-28."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 11
 
     direction: str
@@ -147,6 +152,8 @@ class BitShift(Op):
 @dataclass(frozen=True)
 class _Bitwise(Op, abstract=True):
     """An operator on the bits of two integer tensors."""
+
+    channels = ChannelKind.ELEMENTWISE
 
     @classmethod
     def examples(cls) -> Iterable[Example]:
@@ -184,6 +191,8 @@ class BitwiseXor(_Bitwise):
 @dataclass(frozen=True)
 class _Variadic(Op, abstract=True):
     """A symmetric operator of one or more tensors."""
+
+    channels = ChannelKind.ELEMENTWISE
 
     @property
     def quant(self) -> Quant:

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import torch
 
-from irc.op import Example, Op
+from irc.op import ChannelKind, Example, Op
 from irc.ops.tensors import FLOAT8, sample, torch_dtype_of_onnx
 
 
@@ -50,6 +50,7 @@ class Cast(Op):
     round_mode : of float8e8m0, which onnxruntime rounds to
     """
 
+    channels = ChannelKind.MOVEMENT
     since = 6
 
     to: int
@@ -75,6 +76,7 @@ class Cast(Op):
 class CastLike(Op):
     """x in the dtype of another tensor. ONNX CastLike-25."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 15
 
     round_mode: str = "up"

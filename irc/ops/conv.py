@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from irc.errors import GraphError
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.spatial import Window, padded, symmetric, windows
 from irc.ops.tensors import pairs, sample, torch_pads, unsupported
 from irc.types import Array, TensorType, Type
@@ -68,6 +68,7 @@ class Conv(Op):
     Inputs: x (N, C, *spatial); w (M, C/group, *kernel); b (M), optional. Output: (N, M, *spatial).
     """
 
+    channels = ChannelKind.CONTRACTION
     since = 1
 
     auto_pad: str = "NOTSET"
@@ -119,6 +120,7 @@ class ConvTranspose(Op):
     Inputs: x (N, C, *spatial); w (C, M/group, *kernel); b (M), optional. Output: (N, M, *spatial).
     """
 
+    channels = ChannelKind.CONTRACTION
     since = 1
 
     auto_pad: str = "NOTSET"

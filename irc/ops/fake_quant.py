@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from irc.errors import GraphError
-from irc.op import Example, Op
+from irc.op import ChannelKind, Example, Op
 from irc.ops.tensors import sample
 from irc.types import Array, Type
 
@@ -60,6 +60,7 @@ class FakeQuant(Op):
     qmin, qmax : smallest and largest code
     """
 
+    channels = ChannelKind.ELEMENTWISE
     domain: ClassVar[str] = "irc"
 
     axis: int | None = None

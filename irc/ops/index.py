@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from irc.errors import GraphError
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.shape import Movement
 from irc.ops.tensors import axes_of, ints, pairs, sample, shape_input, torch_pads
 
@@ -26,6 +26,7 @@ def _wrapped(indices: torch.Tensor, size: int) -> torch.Tensor:
 class Concat(Op):
     """The inputs joined along an axis. ONNX Concat-13."""
 
+    channels = ChannelKind.MOVEMENT
     since = 4
 
     axis: int
@@ -327,6 +328,7 @@ class Trilu(Op):
     Inputs: x (*, M, N); k, int64 scalar: how far above the main diagonal the triangle's border lies, optional.
     """
 
+    channels = ChannelKind.ELEMENTWISE
     since = 14
 
     upper: int = 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.tensors import sample
 from irc.types import TensorType, Type
 
@@ -41,6 +41,7 @@ class Gemm(Op):
     Inputs: A (M, K) or (K, M); B (K, N) or (N, K); C, optional, broadcast to (M, N). Output: (M, N).
     """
 
+    channels = ChannelKind.CONTRACTION
     since = 7
 
     alpha: float = 1.0
@@ -81,6 +82,7 @@ class MatMul(Op):
     Inputs: A (*, M, K); B (*, K, N). Output: (*, M, N).
     """
 
+    channels = ChannelKind.CONTRACTION
     since = 1
 
     @property

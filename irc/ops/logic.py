@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from irc.op import Example, Op
+from irc.op import ChannelKind, Example, Op
 from irc.ops.tensors import sample
 
 
@@ -23,6 +23,8 @@ def _ordered(x: torch.Tensor) -> torch.Tensor:
 @dataclass(frozen=True)
 class _Compare(Op, abstract=True):
     """y = function(a, b), bool, the inputs broadcast as numpy does."""
+
+    channels = ChannelKind.ELEMENTWISE
 
     function: ClassVar[Callable[..., Any]]
 
@@ -75,6 +77,8 @@ class LessOrEqual(_Compare):
 class _Logic(Op, abstract=True):
     """y = function(a, b) of booleans, broadcast as numpy does."""
 
+    channels = ChannelKind.ELEMENTWISE
+
     function: ClassVar[Callable[..., Any]]
 
     def run(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -111,6 +115,7 @@ class Xor(_Logic):
 class Where(Op):
     """y = x where the condition holds, else z, all broadcast as numpy does. ONNX Where-16."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 9
 
     def run(self, condition: torch.Tensor, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.tensors import ints, outputs_of, sample, torch_dtype_of_onnx, unsupported, wide
 from irc.types import TensorType, Type
 
@@ -22,6 +22,7 @@ class Dropout(Op):
     Inputs: x; ratio and training_mode, scalars, optional. Training mode is onnxruntime's.
     """
 
+    channels = ChannelKind.ELEMENTWISE
     since = 12
 
     seed: int | None = None

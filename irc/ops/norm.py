@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from irc.op import Example, Op
+from irc.op import ChannelKind, Example, Op
 from irc.ops.spatial import Window, sum_along
 from irc.ops.tensors import outputs_of, sample, torch_dtype_of_onnx, unsupported
 from irc.types import Array, Type
@@ -33,6 +33,7 @@ class BatchNormalization(Op):
     Inputs: x (N, C, *spatial); scale, b and the statistics mean, var (C). Output: as x. Training mode is onnxruntime's.
     """
 
+    channels = ChannelKind.NORMALIZATION
     since = 14
 
     epsilon: float = 1e-5
@@ -74,6 +75,7 @@ class LayerNormalization(Op):
     with size 1 along the normalized axes, in the dtype of `stash_type`.
     """
 
+    channels = ChannelKind.NORMALIZATION
     since = 17
 
     axis: int = -1
@@ -109,6 +111,7 @@ class RMSNormalization(Op):
     Inputs: x; scale, which broadcasts against x. Output: as x.
     """
 
+    channels = ChannelKind.NORMALIZATION
     since = 23
 
     axis: int = -1
@@ -135,6 +138,7 @@ class GroupNormalization(Op):
     Inputs: x (N, C, *spatial); scale, bias (C). Output: as x.
     """
 
+    channels = ChannelKind.NORMALIZATION
     since = 21
 
     num_groups: int
@@ -166,6 +170,7 @@ class InstanceNormalization(Op):
     Inputs: x (N, C, *spatial); scale, b (C). Output: as x.
     """
 
+    channels = ChannelKind.NORMALIZATION
     since = 6
 
     epsilon: float = 1e-5
@@ -183,6 +188,7 @@ class InstanceNormalization(Op):
 class LRN(Op):
     """y = x / (bias + alpha / size * sum of x^2 over `size` neighbouring channels)^beta. ONNX LRN-13."""
 
+    channels = ChannelKind.NORMALIZATION
     since = 1
 
     size: int
@@ -206,6 +212,7 @@ class LRN(Op):
 class LpNormalization(Op):
     """y = x / (sum of |x|^p along the axis)^(1/p); zeros stay zeros. ONNX LpNormalization-22."""
 
+    channels = ChannelKind.NORMALIZATION
     since = 1
 
     axis: int = -1
@@ -225,6 +232,7 @@ class LpNormalization(Op):
 class MeanVarianceNormalization(Op):
     """y = (x - mean) / standard deviation over the axes. ONNX MeanVarianceNormalization-13."""
 
+    channels = ChannelKind.NORMALIZATION
     since = 9
 
     axes: tuple[int, ...] = (0, 2, 3)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.spatial import Window, padded, sum_along, symmetric, window_sum, windows
 from irc.ops.tensors import sample, unsupported
 
@@ -25,6 +25,7 @@ class MaxPool(Op):
     Input: (N, C, *spatial). Outputs: (N, C, *sizes); optionally int64 indices into the flat input.
     """
 
+    channels = ChannelKind.WINDOW
     since = 1
 
     kernel_shape: tuple[int, ...]
@@ -97,6 +98,7 @@ class AveragePool(Op):
     Input: (N, C, *spatial). Output: (N, C, *sizes).
     """
 
+    channels = ChannelKind.WINDOW
     since = 7
 
     kernel_shape: tuple[int, ...]
@@ -159,6 +161,7 @@ class LpPool(Op):
     Input: (N, C, *spatial). Output: (N, C, *sizes).
     """
 
+    channels = ChannelKind.WINDOW
     since = 2
 
     kernel_shape: tuple[int, ...]
@@ -192,6 +195,7 @@ def _spatial(x: torch.Tensor) -> tuple[int, ...]:
 class GlobalAveragePool(Op):
     """The mean over all spatial axes, which stay with size 1. ONNX GlobalAveragePool-22."""
 
+    channels = ChannelKind.WINDOW
     since = 1
 
     @property
@@ -211,6 +215,7 @@ class GlobalAveragePool(Op):
 class GlobalMaxPool(Op):
     """The maximum over all spatial axes, which stay with size 1. ONNX GlobalMaxPool-22."""
 
+    channels = ChannelKind.WINDOW
     since = 1
 
     @property
@@ -230,6 +235,7 @@ class GlobalMaxPool(Op):
 class GlobalLpPool(Op):
     """(sum over all spatial axes of |x|^p)^(1/p), the axes kept with size 1. ONNX GlobalLpPool-22."""
 
+    channels = ChannelKind.WINDOW
     since = 2
 
     p: int = 2

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import torch
 
-from irc.op import Example, Op
+from irc.op import ChannelKind, Example, Op
 from irc.ops.cast import cast
 from irc.ops.tensors import sample, torch_dtype_of_onnx, wide
 
@@ -35,6 +35,7 @@ class QuantizeLinear(Op):
     Output: the shape of x; the dtype of zero_point, else `output_dtype`, else uint8.
     """
 
+    channels = ChannelKind.ELEMENTWISE
     since = 10
 
     axis: int = 1
@@ -85,6 +86,7 @@ class DequantizeLinear(Op):
     Output: the shape of x; the dtype of scale, or `output_dtype`.
     """
 
+    channels = ChannelKind.ELEMENTWISE
     since = 10
 
     axis: int = 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.tensors import axes_of, ints, outputs_of, sample, shape_input, wide
 from irc.types import Array
 
@@ -36,6 +36,8 @@ class _Reduce(Op, abstract=True):
     Inputs: x; axes, int64 vector, optional. With `noop_with_empty_axes` no axes means that nothing is summed up, so
     that each element is reduced by itself.
     """
+
+    channels = ChannelKind.REDUCTION
 
     keepdims: int = 1
     noop_with_empty_axes: int = 0
@@ -185,6 +187,8 @@ class ReduceLogSumExp(_Reduce):
 class _ArgExtreme(Op, abstract=True):
     """Where along the axis the extreme element stands, int64; the first of equal ones unless `select_last_index`."""
 
+    channels = ChannelKind.SCAN
+
     axis: int = 0
     keepdims: int = 1
     select_last_index: int = 0
@@ -229,6 +233,8 @@ class _Cumulative(Op, abstract=True):
 
     exclusive : an element does not count for itself; reverse : from the end
     """
+
+    channels = ChannelKind.SCAN
 
     exclusive: int = 0
     reverse: int = 0
@@ -276,6 +282,7 @@ class TopK(Op):
     Inputs: x; k, int64, one element. Outputs: values; indices, int64, the first of equal elements first.
     """
 
+    channels = ChannelKind.SCAN
     since = 11
 
     axis: int = -1

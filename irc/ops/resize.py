@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from irc.errors import GraphError
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.tensors import ints, sample, shape_input
 from irc.types import Array, TensorType, Type
 
@@ -44,6 +44,7 @@ class Resize(Op):
     mode : "nearest", "linear" or "cubic"; the other attributes as in ONNX
     """
 
+    channels = ChannelKind.WINDOW
     since = 11
 
     antialias: int = 0

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.tensors import axes_of, ints, sample, shape_input
 
 
 @dataclass(frozen=True)
 class Movement(Op, abstract=True):
     """An operator that only moves elements."""
+
+    channels = ChannelKind.MOVEMENT
 
     @property
     def quant(self) -> Quant:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.tensors import sample
 
 
@@ -15,6 +15,7 @@ from irc.ops.tensors import sample
 class Softmax(Op):
     """y = exp(x) / sum of exp(x) along the axis. ONNX Softmax-13."""
 
+    channels = ChannelKind.SOFTMAX
     since = 13
 
     axis: int = -1
@@ -36,6 +37,7 @@ class Softmax(Op):
 class LogSoftmax(Op):
     """y = x - log(sum of exp(x) along the axis). ONNX LogSoftmax-13."""
 
+    channels = ChannelKind.SOFTMAX
     since = 13
 
     axis: int = -1
@@ -53,6 +55,7 @@ class LogSoftmax(Op):
 class Hardmax(Op):
     """y = 1 at the first largest element along the axis, 0 elsewhere. ONNX Hardmax-13."""
 
+    channels = ChannelKind.SOFTMAX
     since = 13
 
     axis: int = -1

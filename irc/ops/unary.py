@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from irc.op import Example, Op, Quant, QuantKind
+from irc.op import ChannelKind, Example, Op, Quant, QuantKind
 from irc.ops.tensors import sample, wide
 from irc.types import Array
 
@@ -17,6 +17,8 @@ from irc.types import Array
 @dataclass(frozen=True)
 class _Unary(Op, abstract=True):
     """y = function(x) for each element; `low` and `high` bound the example's inputs."""
+
+    channels = ChannelKind.ELEMENTWISE
 
     function: ClassVar[Callable[..., Any]]
     low: ClassVar[float] = -2.0
@@ -252,6 +254,7 @@ class IsNaN(_Unary):
 class IsInf(Op):
     """y = whether x is an infinity of a sign that is looked for. ONNX IsInf-20."""
 
+    channels = ChannelKind.ELEMENTWISE
     since = 10
 
     detect_negative: int = 1

@@ -1,0 +1,228 @@
+"""Groups: the units that can be removed from a graph, and what goes with each.
+
+    Unit  ::= labels that go together, closed: a channel, a head, or one dimension of every head of a layer
+    Group ::= units of one kind in the same weights, of which any number but all may be removed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from irc.analysis.channels.arrays import Mask, compact, core, spread
+from irc.analysis.channels.chains import Chain, find_chains
+from irc.analysis.channels.closure import Closure
+from irc.analysis.channels.matrices import components, distinct_rows, matrices
+from irc.analysis.channels.rules import rule_of
+from irc.analysis.channels.trace import Barrier, Role, Trace, trace
+from irc.graph import Graph, Node, Value
+from irc.types import Array
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is removed at once: classes of labels."""
+
+    labels: frozenset[int]
+
+
+@dataclass
+class Group:
+    """Units that compete with each other.
+
+    name : of the node that makes the channels first
+    kind : `channel`; `head`, a row of a block as a whole; `dim`, within the rows of a block
+    units : what can be removed, one independently of the other
+    rows : of `dim`, the units of each row where rows choose for themselves: the k-th of all rows go together, in any
+        order of each; else empty
+    roles : indices into `Channels.roles` of the weights' slices that the units stand in
+    """
+
+    name: str
+    kind: str
+    units: tuple[Unit, ...]
+    rows: tuple[tuple[Unit, ...], ...] = ()
+    roles: tuple[int, ...] = field(default=())
+
+
+class Channels:
+    """What can be removed from a graph.
+
+    graph : the graph; it must not have been edited since
+    labels : the label array of every labelled activation, in classes; 0 is never removed
+    shapes, dims : the concrete shapes of the trace, and what symbols were bound to
+    roles : how weights are tied to labels
+    groups : the groups, in the order of the graph
+    barriers : what keeps channels whole, and why
+    statistics : the nodes that take statistics over what survives
+    chains : movements that only put channels in another order
+    """
+
+    def __init__(self, traced: Trace) -> None:
+        self.trace = traced
+        self.graph = traced.graph
+        self.shapes = traced.concrete.shapes
+        self.dims = traced.concrete.dims
+        self.barriers: list[Barrier] = traced.barriers
+        self.statistics: set[Node] = traced.statistics
+        self.chains: list[Chain] = find_chains(traced)
+        canonical = traced.labels.canonical
+        self.labels: dict[Value, Array] = {value: canonical(held) for value, held in traced.of.items()}
+        self.roles: list[Role] = [
+            Role(value, use, canonical(each)) for (value, use), held in traced.roles.items() for each in held
+        ]
+        self.closure = Closure(traced.labels)
+        self._matrices = matrices(self.labels, self.roles, self.closure, self.chains)
+
+    def mask(self, value: Value, keep: Mask) -> Mask:
+        """Which elements of an activation survive, in its concrete shape; of all, where it has no labels.
+
+        keep : as `keep` gives it
+        """
+        held = self.labels.get(value)
+        if held is None:
+            return np.broadcast_to(np.True_, self.shapes[value])
+        return spread(keep[core(held)], held.shape)
+
+    def keep(self, units: Iterable[Unit]) -> Mask:
+        """Of every label whether it survives when `units` are removed, and what has to go with them."""
+        gone = np.zeros(self.closure.size, bool)
+        self.closure.close_mask(gone, {label for unit in units for label in unit.labels})
+        return ~gone[self.trace.labels.roots]
+
+    def flaws(self, keep: Mask) -> list[Value]:
+        """The values that would be no rectangle any more, or empty; those that a Gather skips left out."""
+        skipped = {value for chain in self.chains for value in chain.inside}
+        flawed = [v for v, held in self.labels.items() if v not in skipped and compact(held, keep) is None]
+        flawed += [role.value for role in self.roles if compact(role.labels, keep) is None]
+        return list(dict.fromkeys(flawed))
+
+    # ---- groups
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The groups: heads, then channels, then dimensions."""
+        found: dict[tuple[str, tuple[int, ...]], dict[frozenset[int], int]] = {}
+        for kind, first, closed in (*self._heads(), *self._channels()):
+            found.setdefault((kind, self._touched(closed)), {}).setdefault(closed, first)
+        groups = [
+            Group(self._name(min(units.values())), kind, tuple(map(Unit, units)), roles=roles)
+            for (kind, roles), units in found.items()
+            if len(units) > 1
+        ]
+        groups += self._dims()
+        order = {"head": 0, "channel": 1, "dim": 2}
+        return sorted(groups, key=lambda g: order[g.kind])
+
+    def _heads(self) -> list[tuple[str, int, frozenset[int]]]:
+        made = []
+        for block in self.closure.blocks:
+            if block.rows is None:
+                continue
+            for label in dict.fromkeys(block.rows.tolist()):
+                closed = self.closure.close([label])
+                if label and 0 not in closed:
+                    kind = "channel" if label in self._role_labels else "head"
+                    made.append((kind, label, closed))
+        return made
+
+    def _channels(self) -> list[tuple[str, int, frozenset[int]]]:
+        bound = {label for matrix in self._matrices for label in np.unique(matrix).tolist()}
+        bound |= {label for b in self.closure.blocks for part in (b.rows, b.columns) if part is not None for label in part}
+        free = [label for label in self._role_labels if label and label not in bound]
+        return [("channel", label, frozenset((label,))) for label in sorted(free)]
+
+    def _dims(self) -> list[Group]:
+        groups = []
+        for matrices_ in components(self._matrices):
+            rows = distinct_rows(matrices_)
+            group = self._ranked(rows) if rows is not None and not self._has_columns(matrices_) else None
+            group = group or self._aligned(matrices_)
+            if group is not None:
+                groups.append(group)
+        return groups
+
+    def _has_columns(self, held: list[Array]) -> bool:
+        labels = set(np.unique(np.concatenate([m.reshape(-1) for m in held])).tolist())
+        return any(
+            b.columns is not None and labels & set(np.unique(b.matrix).tolist()) for b in self.closure.blocks
+        )
+
+    def _ranked(self, rows: list[Array]) -> Group | None:
+        """Rows that choose for themselves: any element of one with any of another."""
+        units: list[tuple[Unit, ...]] = []
+        for row in rows:
+            closed = [self.closure.close([label]) for label in dict.fromkeys(row.tolist())]
+            if any(0 in each for each in closed) or any(a & b for k, a in enumerate(closed) for b in closed[:k]):
+                return None
+            units.append(tuple(map(Unit, closed)))
+        if len({len(each) for each in units}) != 1 or len(units[0]) < 2:
+            return None
+        together = tuple(Unit(frozenset().union(*(u.labels for u in each))) for each in zip(*units, strict=True))
+        return self._dim_group(together, tuple(units))
+
+    def _aligned(self, held: list[Array]) -> Group | None:
+        """The same column of every row goes."""
+        columns: dict[frozenset[int], None] = {}
+        widest = max(held, key=lambda m: m.shape[1])
+        for column in range(widest.shape[1]):
+            closed = self._close_columns(held, set(widest[:, column].tolist()))
+            if 0 not in closed:
+                columns[closed] = None
+        units = tuple(Unit(each) for each in columns if not any(each & other for other in columns if other is not each))
+        return self._dim_group(units, ()) if len(units) > 1 else None
+
+    def _close_columns(self, held: list[Array], seeds: set[int]) -> frozenset[int]:
+        """Closed under blocks, and such that every row of every matrix loses equally many."""
+        closed = self.closure.close(seeds)
+        for _ in range(64):
+            gone = np.zeros(self.closure.size, bool)
+            gone[list(closed)] = True
+            more: set[int] = set()
+            for matrix in held:
+                counts = gone[matrix].sum(1)
+                if counts.min() != counts.max():
+                    more |= set(matrix[:, gone[matrix].any(0)].reshape(-1).tolist())
+            if not more - closed:
+                break
+            closed = self.closure.close(closed | more)
+        return closed
+
+    def _dim_group(self, units: tuple[Unit, ...], rows: tuple[tuple[Unit, ...], ...]) -> Group | None:
+        touched = self._touched(frozenset().union(*(u.labels for u in units)))
+        if not touched:
+            return None
+        first = min(label for u in units for label in u.labels)
+        return Group(self._name(first), "dim", units, rows, touched)
+
+    @cached_property
+    def _role_labels(self) -> dict[int, list[int]]:
+        """For every class, the indices of the roles that it stands in."""
+        found: dict[int, list[int]] = {}
+        for index, role in enumerate(self.roles):
+            for label in np.unique(core(role.labels)).tolist():
+                found.setdefault(label, []).append(index)
+        return found
+
+    def _touched(self, labels: frozenset[int]) -> tuple[int, ...]:
+        return tuple(sorted({index for label in labels for index in self._role_labels.get(label, ())}))
+
+    def _name(self, label: int) -> str:
+        origin = self.trace.labels.origin(label)
+        return next((node.name for node, number in self.trace.number.items() if number == origin), self.graph.name)
+
+
+def trace_channels(graph: Graph, dims: Mapping[str, int] | None = None) -> Channels:
+    """Trace a graph's channels.
+
+    dims : sizes of symbolic dimensions; the trace seeks some with which the graph runs if they are not given
+
+    Raises
+    ------
+    DataError : the graph cannot be run on made-up inputs.
+    """
+    return Channels(trace(graph, rule_of, dims))
+

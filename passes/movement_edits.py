@@ -1,0 +1,210 @@
+"""Mend the inputs of a movement that state sizes, positions or counts of channels which are there no longer.
+
+Each is planned from the surviving labels, then run on them and held against what has to come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from irc.analysis.channels.arrays import Mask, core, survivors, varying
+from irc.analysis.channels.trace import run_on_arrays
+from irc.errors import IrcError, PassError
+from irc.graph import Node, Value
+from irc.ops.index import Gather, Pad, Slice, Split
+from irc.ops.logic import Where
+from irc.ops.resize import Resize
+from irc.ops.shape import Expand, Reshape
+from irc.types import Array
+
+if TYPE_CHECKING:
+    from irc.passes.remove_channels import Plan
+
+Edit = Callable[[], None]
+_BACKWARDS_END = -(2**62)  # where a Slice with a negative step ends that takes the first element too
+
+
+class NotMovable(PassError):
+    """No choice of its other inputs makes the node give what is left of its output."""
+
+
+def keep_along(labels: Array, keep: Mask, axis: int) -> Mask:
+    """Which places along an axis survive: of the first line along it on which something does."""
+    held = keep[core(labels)]
+    if held.shape[axis] == 1:
+        return np.ones(labels.shape[axis], bool)
+    lines = np.moveaxis(held, axis, -1).reshape(-1, held.shape[axis])
+    return np.asarray(lines[lines.any(1)][0])
+
+
+def mend_movement(plan: Plan, node: Node) -> list[Edit]:
+    """The edits after which the node moves what is left as it moved everything.
+
+    Raises
+    ------
+    NotMovable : there are none.
+    """
+    if isinstance(node.op, Pad):
+        return _pad(plan, node)
+    now = [plan.settled(v) for v in node.inputs]
+    if isinstance(node.op, Resize):
+        return _sizes(plan, node, 3, now)
+    if any(v is not None and now[k] is None for k, v in enumerate(node.inputs) if k > 0):
+        return _moved_by_data(plan, node)
+    if _fits(plan, node, node.op, now):
+        return []
+    if isinstance(node.op, Reshape | Expand):
+        return _sizes(plan, node, 1, now)
+    new, op = list(now), node.op
+    if isinstance(node.op, Split):
+        new[1:] = [np.array([plan.shape(v)[node.op.axis] for v in node.outputs], np.int64)]
+        op = replace(node.op, num_outputs=None)
+    elif isinstance(node.op, Gather):
+        new[1] = _indices(plan, node, now[1])
+    elif isinstance(node.op, Slice):
+        new = _slices(plan, node, now)
+    if not _fits(plan, node, op, new):
+        raise NotMovable(f"{node!r} cannot move what is left of its channels")
+    return [lambda: _set(node, op, now, new)]
+
+
+def _fits(plan: Plan, node: Node, op: Any, inputs: list[Array | None]) -> bool:
+    """Whether `op` gives what is left of every output when it is run on what is left of its first input."""
+    source = plan.want(node.input(0))
+    if source is None:
+        raise NotMovable(f"{node!r} gives channels out of something that has none")
+    try:
+        made = run_on_arrays(node, [source, *inputs[1:]], op)
+    except (IrcError, RuntimeError, IndexError, ValueError, NotImplementedError):
+        return False
+    wanted = [plan.want(v) for v in node.outputs]
+    return all(w is None or (w.shape == m.shape and np.array_equal(w, m)) for w, m in zip(wanted, made, strict=False))
+
+
+def _moved_by_data(plan: Plan, node: Node) -> list[Edit]:
+    """Nothing to mend: along the axes that data decides about, all channels are the same."""
+    value = node.input(0)
+    if isinstance(node.op, Gather | Expand) or value is None:
+        return []
+    if isinstance(node.op, Reshape):
+        return _sizes(plan, node, 1, [None] * len(node.inputs))
+    if varying(plan.channels.labels[value]) != varying(plan.channels.labels[node.output]):
+        raise NotMovable(f"{node!r} moves channels as data says")
+    return []
+
+
+def _set(node: Node, op: Any, old: list[Array | None], new: list[Array | None]) -> None:
+    if op != node.op:
+        node.set_op(op)
+    for index, (before, after) in enumerate(zip([*old, *[None] * len(new)], new, strict=False)):
+        if index and after is not None and (before is None or not np.array_equal(before, after)):
+            node.set_input(index, node.graph.add_constant(after, f"{node.name}.{index}"))
+
+
+def _sizes(plan: Plan, node: Node, index: int, now: list[Array | None]) -> list[Edit]:
+    """Write the new sizes into a shape input; those that do not change stay what they are: -1, 0 or computed."""
+    value = node.input(index)
+    if value is None:
+        return []
+    before, after = plan.channels.shapes[node.output], plan.shape(node.output)
+    stated, original = now[index], plan.channels.trace.static(value)
+    if isinstance(node.op, Resize) and node.op.axes is not None:
+        before, after = (tuple(shape[a] for a in node.op.axes) for shape in (before, after))
+    offset = len(before) - len(original) if original is not None else 0  # Expand's shape may have fewer axes
+    before, after = before[offset:], after[offset:]
+    changed = np.array([n != m for n, m in zip(before, after, strict=True)])
+    if original is not None:
+        changed &= ~np.isin(original.reshape(-1), (-1, 1) if isinstance(node.op, Expand) else (-1,))
+    if stated is not None:
+        changed &= stated.reshape(-1) != np.array(after)
+    if not changed.any():
+        return _checked(plan, node, now)
+    new = np.array(after, np.int64)
+    if value.is_constant and stated is not None:
+        data = np.where(changed, new, stated.reshape(-1))
+        now = [*now[:index], data, *now[index + 1 :]]
+        return [*_checked(plan, node, now), lambda: node.set_input(index, node.graph.add_constant(data, value.name))]
+    return [lambda: _mix(node, index, value, changed, new)]
+
+
+def _checked(plan: Plan, node: Node, inputs: list[Array | None]) -> list[Edit]:
+    if not isinstance(node.op, Resize) and inputs[1] is not None and not _fits(plan, node, node.op, inputs):
+        raise NotMovable(f"{node!r} cannot give what is left of its channels a shape")
+    return []
+
+
+def _mix(node: Node, index: int, sizes: Value, changed: Mask, new: Array) -> None:
+    """Read computed sizes, with some of them replaced by numbers."""
+    graph = node.graph
+    fixed = [graph.add_constant(changed, f"{node.name}.is_fixed"), graph.add_constant(new, f"{node.name}.fixed")]
+    mixed = graph.insert(Where(), [*fixed, sizes], before=node, name=f"{node.name}.sizes", types=(sizes.type,))
+    node.set_input(index, mixed.output)
+
+
+def _indices(plan: Plan, node: Node, indices: Array | None) -> Array:
+    """Where the elements that are taken stand now."""
+    value = node.input(0)
+    assert value is not None
+    assert isinstance(node.op, Gather)
+    assert indices is not None
+    held = plan.channels.labels[value]
+    axis = node.op.axis % held.ndim
+    left = keep_along(held, plan.keep, axis)
+    taken = np.where(indices < 0, indices + left.size, indices)
+    where = survivors(left[taken]) if taken.ndim else np.zeros((), np.int64)
+    if where is None:
+        raise NotMovable(f"{node!r} takes channels of which no rectangle is left")
+    return np.asarray((np.cumsum(left) - 1)[taken.reshape(-1)[where]]).astype(indices.dtype)
+
+
+def _slices(plan: Plan, node: Node, now: list[Array | None]) -> list[Array | None]:
+    """Starts, ends and steps that take what survives of what was taken."""
+    value = node.input(0)
+    starts, ends = now[1], now[2]
+    assert value is not None
+    assert starts is not None
+    assert ends is not None
+    held = plan.channels.labels[value]
+    axes = now[3] if len(now) > 3 and now[3] is not None else np.arange(starts.size)
+    steps = now[4] if len(now) > 4 and now[4] is not None else np.ones(starts.size, starts.dtype)
+    starts, ends, steps = starts.copy(), ends.copy(), steps.copy()
+    for k, axis in enumerate(axes.reshape(-1).tolist()):
+        if axis % held.ndim not in varying(held):
+            continue
+        left = keep_along(held, plan.keep, axis % held.ndim)
+        taken = np.arange(left.size)[slice(int(starts[k]), int(ends[k]), int(steps[k]))]
+        places = (np.cumsum(left) - 1)[taken[left[taken]]]
+        strides = set(np.diff(places).tolist())
+        if not places.size or len(strides) > 1:
+            raise NotMovable(f"{node!r} takes channels that no slice takes any more")
+        step = strides.pop() if strides else 1
+        starts[k], steps[k] = places[0], step
+        ends[k] = places[-1] + step if places[-1] + step >= 0 else _BACKWARDS_END
+    given = [now[0], starts, ends, axes]
+    return [*given, steps] if len(now) > 4 or (steps != 1).any() else given[: len(now)]
+
+
+def _pad(plan: Plan, node: Node) -> list[Edit]:
+    """As many new channels as are left of those that were put there."""
+    value, pads = node.input(0), plan.settled(node.input(1))
+    assert value is not None
+    if pads is None:
+        return []
+    rank = len(plan.channels.shapes[value])
+    chosen = plan.settled(node.input(3))
+    axes = list(range(rank)) if chosen is None else [int(a) % rank for a in chosen.reshape(-1)]
+    out, new = plan.channels.labels.get(node.output), pads.copy()
+    if out is None:
+        return []
+    for k, axis in enumerate(axes):
+        if axis in varying(out):
+            left = keep_along(out, plan.keep, axis)
+            begin, end = int(pads[k]), int(pads[k + len(axes)])
+            new[k], new[k + len(axes)] = left[:begin].sum(), left[left.size - end :].sum()
+    if np.array_equal(new, pads):
+        return []
+    return [lambda: node.set_input(1, node.graph.add_constant(new, f"{node.name}.pads"))]

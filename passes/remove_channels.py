@@ -1,0 +1,304 @@
+"""Remove channels from a graph: slice its weights, and mend every node that states a number of channels.
+
+    keep    of every label whether it survives          (irc.analysis.channels)
+    want    a tensor's label array without the others   (what the rewritten graph must produce, element by element)
+
+Nothing is scaled: sizes, positions and counts are read off the surviving labels. Every movement is run on the surviving
+labels and held against `want`, which finds a wrong order that no shape shows. All edits are planned before the first
+is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from irc.analysis.channels import Channels
+from irc.analysis.channels.arrays import Mask, compact, core, select, spread, survivors, varying
+from irc.analysis.channels.chains import Chain
+from irc.analysis.channels.trace import run_on_arrays
+from irc.errors import PassError
+from irc.graph import Graph, Node, Use, Value
+from irc.op import ChannelKind
+from irc.ops.attention import Attention
+from irc.ops.conv import Conv, ConvTranspose
+from irc.ops.fake_quant import FakeQuant
+from irc.ops.index import Concat, Gather, Pad
+from irc.ops.norm import GroupNormalization
+from irc.ops.quantize import DequantizeLinear, QuantizeLinear
+from irc.ops.shape import Shape, Size
+from irc.passes.edit import remove_dead
+from irc.passes.movement_edits import NotMovable, keep_along, mend_movement
+from irc.types import Array, TensorType
+
+
+class CannotRemove(PassError):
+    """What is left would be no rectangle, or in an order that no movement makes; `value` is where."""
+
+    def __init__(self, value: Value, message: str) -> None:
+        super().__init__(message)
+        self.value = value
+
+
+def remove_channels(graph: Graph, channels: Channels, keep: Mask) -> None:
+    """Remove from the graph what `keep` says False of.
+
+    graph : the graph that was traced, not edited since
+    keep : of every label whether it survives, as `Channels.keep` gives it
+
+    Raises
+    ------
+    CannotRemove : what is left is not a model; nothing was changed.
+    """
+    plan = Plan(graph, channels, keep)
+    plan.make()
+    for edit in plan.edits:
+        edit()
+
+
+@dataclass
+class Plan:
+    """All edits that remove channels, in order.
+
+    static : the settled values as they will be
+    """
+
+    graph: Graph
+    channels: Channels
+    keep: Mask
+    edits: list[Callable[[], None]] = field(default_factory=list)
+    static: dict[Value, Array] = field(default_factory=dict)
+    masks: dict[tuple[Value, Use | None], Mask] = field(default_factory=dict)
+
+    def make(self) -> None:
+        """Fill `edits`."""
+        flawed = self.channels.flaws(self.keep)
+        if flawed:
+            raise CannotRemove(flawed[0], f"what would be left of '{flawed[0].name}' is no tensor: rows of different lengths, or nothing")
+        self._weights()
+        chains = {chain.nodes[0]: chain for chain in self.channels.chains}
+        skipped: set[Node] = set()
+        for node in self.graph:
+            if node in skipped:
+                continue
+            self._settle(node)
+            if node in chains:
+                self._chain(chains[node])
+                skipped.update(chains[node].nodes)
+            else:
+                self._node(node)
+        self._types()
+
+    # ---- what is left
+
+    def want(self, value: Value | None) -> Array | None:
+        """The labels that are left of an activation; None if it has none."""
+        held = None if value is None else self.channels.labels.get(value)
+        if held is None or value is None:
+            return None
+        left = compact(held, self.keep)
+        if left is None:
+            raise CannotRemove(value, f"what would be left of '{value.name}' is no rectangle")
+        return left
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """The concrete shape that a value will have."""
+        want = self.want(value)
+        return self.channels.shapes[value] if want is None else want.shape
+
+    def changed(self, value: Value | None) -> bool:
+        """Whether the value loses anything."""
+        return value is not None and value in self.channels.labels and self.shape(value) != self.channels.shapes[value]
+
+    # ---- weights
+
+    def _weights(self) -> None:
+        for role in self.channels.roles:
+            held = self.keep[core(role.labels)]
+            place = role.value, role.use
+            self.masks[place] = held if place not in self.masks else self.masks[place] & held
+        for value in dict.fromkeys(value for value, _ in self.masks):
+            self._weight(value)
+
+    def _weight(self, value: Value) -> None:
+        always = self.masks.get((value, None))
+        variants: dict[bytes, tuple[Array, tuple[int, ...], list[Use]]] = {}
+        for use in value.uses:
+            own = self.masks.get((value, use))
+            mask = own if always is None else always if own is None else own & always
+            if mask is None or mask.all():
+                continue
+            where = survivors(mask)
+            if where is None:
+                raise CannotRemove(value, f"what would be left of weight '{value.name}' is no rectangle")
+            key = where.tobytes() + str((where.shape, mask.shape)).encode()
+            variants.setdefault(key, (where, mask.shape, []))[2].append(use)
+        for where, shape, uses in variants.values():
+            self.edits.append(partial(_slice, value, where, shape, uses))
+
+    def mask_of(self, value: Value) -> Mask | None:
+        """Of a constant, or of one that was moved, which elements survive at all uses."""
+        constant, index = self.channels.trace.sources.get(value, (value, None))
+        mask = self.masks.get((constant, None))
+        if mask is None:
+            return None
+        full = spread(mask, self.channels.shapes[constant])
+        return full if index is None else full.reshape(-1)[index]
+
+    # ---- nodes
+
+    def _settle(self, node: Node) -> None:
+        """Compute the node's settled outputs as they will be."""
+        old = self.channels.trace.concrete.static
+        if not all(v in old for v in node.outputs):
+            return
+        source = node.input(0)
+        if isinstance(node.op, Shape | Size) and source is not None:
+            shape = self.shape(source) if source in self.channels.shapes else ()
+            made = [run_on_arrays(node, [np.broadcast_to(np.zeros(1, np.int64), shape)])[0]]
+        elif any(v in self.static for v in node.inputs if v is not None):
+            made = run_on_arrays(node, [self.settled(v) for v in node.inputs])
+        else:
+            return
+        for value, array in zip(node.outputs, made, strict=True):
+            if not np.array_equal(array, old[value]):
+                self.static[value] = array
+
+    def settled(self, value: Value | None) -> Array | None:
+        """A settled value as it will be; None for others."""
+        if value is None:
+            return None
+        return self.static.get(value, self.channels.trace.concrete.static.get(value))
+
+    def _node(self, node: Node) -> None:
+        op = node.op
+        if isinstance(op, Conv | ConvTranspose) and op.group > 1:
+            self._set(node, replace(op, group=self._rows_left(node.output, op.group)))
+        elif isinstance(op, GroupNormalization):
+            self._set(node, replace(op, num_groups=self._rows_left(node.output, op.num_groups)))
+        elif isinstance(op, Attention):
+            self._attention(node, op)
+        elif isinstance(op, FakeQuant | QuantizeLinear | DequantizeLinear):
+            self._scales(node, op.axis)
+        elif isinstance(op, Pad) or op.name == "Resize" or op.channels is ChannelKind.MOVEMENT:
+            self._movement(node)
+
+    def _set(self, node: Node, op: Any) -> None:
+        if op != node.op:
+            self.edits.append(lambda: node.set_op(op))
+
+    def _rows_left(self, value: Value, count: int) -> int:
+        """How many of `count` groups of the channels along axis 1 survive."""
+        held = self.channels.labels.get(value)
+        if held is None or 1 not in varying(held):
+            return count
+        return int(keep_along(held, self.keep, 1).reshape(count, -1).any(1).sum())
+
+    def _attention(self, node: Node, op: Attention) -> None:
+        q, k = node.input(0), node.input(1)
+        assert q is not None
+        assert k is not None
+        if not any(map(self.changed, node.inputs)):
+            return
+        before, after = self.channels.shapes[q], self.shape(q)
+        if len(before) == 4:
+            width = before[3]
+            if after[3] != width and op.scale is None:
+                self._set(node, replace(op, scale=width**-0.5))
+            return
+        assert op.q_num_heads
+        assert op.kv_num_heads
+        counts = [self._heads_left(value, count) for value, count in ((q, op.q_num_heads), (k, op.kv_num_heads))]
+        scale = (before[2] / op.q_num_heads) ** -0.5 if op.scale is None else op.scale
+        self._set(node, replace(op, q_num_heads=counts[0], kv_num_heads=counts[1], scale=scale))
+
+    def _heads_left(self, value: Value, count: int) -> int:
+        held = self.channels.labels.get(value)
+        return count if held is None else int(keep_along(held, self.keep, 2).reshape(count, -1).any(1).sum())
+
+    def _scales(self, node: Node, axis: int | None) -> None:
+        """Slice the scales and zero points of a quantized weight as the weight."""
+        weight = node.input(0)
+        mask = None if weight is None else self.mask_of(weight)
+        if mask is None or axis is None:
+            return
+        alive = mask.any(tuple(k for k in range(mask.ndim) if k != axis % mask.ndim)).nonzero()[0]
+        for index in (1, 2):
+            data = node.constant(index)
+            if data is not None and data.ndim == 1 and data.size == mask.shape[axis % mask.ndim] != alive.size:
+                self.edits.append(partial(_read_constant, node, index, data[alive]))
+
+    def _movement(self, node: Node) -> None:
+        if isinstance(node.op, Concat) or not any(map(self.changed, (node.input(0), *node.outputs))):
+            return
+        self.edits += mend_movement(self, node)
+
+    def _chain(self, chain: Chain) -> None:
+        """Movements that reorder channels: mended one by one if they can be, else one Gather instead."""
+        if not self.changed(chain.start):
+            return
+        made: list[Callable[[], None]] = []
+        try:
+            for node in chain.nodes:
+                self._settle(node)
+                made += mend_movement(self, node)
+        except (NotMovable, CannotRemove):
+            order, type = self._order(chain), self.type(chain.end)
+            made = [lambda: _gather_instead(chain, order, type)]
+        self.edits += made
+
+    def _order(self, chain: Chain) -> Array:
+        left = keep_along(self.channels.labels[chain.start], self.keep, chain.axis)
+        kept = chain.order[left[chain.order]]
+        return (np.cumsum(left) - 1)[kept]
+
+    def type(self, value: Value) -> TensorType | None:
+        """The type that an activation will have; its symbols stay."""
+        type = value.tensor_type
+        if type is None or type.shape is None:
+            return type
+        before, after = self.channels.shapes[value], self.shape(value)
+        dims = (
+            dim if n == m else m if isinstance(dim, int) else None
+            for dim, n, m in zip(type.shape, before, after, strict=True)
+        )
+        return TensorType(type.dtype, tuple(dims))
+
+    def _types(self) -> None:
+        inside = {value for chain in self.channels.chains for value in chain.inside}
+        for value, held in self.channels.labels.items():
+            if value in inside and compact(held, self.keep) is None:
+                continue  # one Gather takes the chain's place
+            if self.changed(value):
+                self.edits.append(partial(setattr, value, "type", self.type(value)))
+
+
+def _slice(value: Value, where: Array, shape: tuple[int, ...], uses: list[Use]) -> None:
+    assert value.data is not None
+    data = select(value.data, where, shape)
+    if len(uses) == value.use_count:
+        value.data = data
+        return
+    new = value.graph.add_constant(data, value.name)
+    for user, index in uses:
+        if isinstance(user, Node):
+            user.set_input(index, new)
+
+
+def _read_constant(node: Node, index: int, data: Array) -> None:
+    old = node.input(index)
+    node.set_input(index, node.graph.add_constant(np.ascontiguousarray(data), old.name if old is not None else node.name))
+
+
+def _gather_instead(chain: Chain, order: Array, type: TensorType | None) -> None:
+    last = chain.nodes[-1]
+    indices = last.graph.add_constant(order.astype(np.int64), f"{last.name}.order")
+    made = last.graph.insert(
+        Gather(axis=chain.axis), [chain.start, indices], before=last, name=f"{last.name}.gather", types=(type,)
+    )
+    last.output.replace_uses(made.output)
+    remove_dead(last)
