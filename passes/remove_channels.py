@@ -233,7 +233,10 @@ class Plan:
                 self.edits.append(partial(_read_constant, node, index, data[alive]))
 
     def _movement(self, node: Node) -> None:
-        if isinstance(node.op, Concat) or not any(map(self.changed, (node.input(0), *node.outputs))):
+        source = node.input(0)
+        if isinstance(node.op, Concat) or source not in self.channels.labels:
+            return  # nothing to mend; what is moved out of a weight is sliced with it
+        if not any(map(self.changed, (source, *node.outputs))):
             return
         self.edits += mend_movement(self, node)
 
@@ -275,6 +278,13 @@ class Plan:
                 continue  # one Gather takes the chain's place
             if self.changed(value):
                 self.edits.append(partial(setattr, value, "type", self.type(value)))
+        for value in self.channels.trace.sources:
+            mask, type = self.mask_of(value), value.tensor_type
+            if mask is not None and type is not None and not mask.all():
+                where = survivors(mask)
+                if where is None:
+                    raise CannotRemove(value, f"what would be left of weight '{value.name}' is no rectangle")
+                self.edits.append(partial(setattr, value, "type", TensorType(type.dtype, where.shape)))
 
 
 def _slice(value: Value, where: Array, shape: tuple[int, ...], uses: list[Use]) -> None:

@@ -95,7 +95,8 @@ def compact(array: Array, keep: Mask) -> Array | None:
 
 def select(data: Array, where: Array, shape: Sequence[int]) -> Array:
     """The elements of `data` at flat indices into a core of `shape`, all of them along axes of size 1 there."""
-    index = list(np.unravel_index(where, tuple(shape)))
+    # not of `where` as it is: numpy 2.4 unravels arrays of several axes wrongly past its buffer of 8192 elements
+    index = [each.reshape(where.shape) for each in np.unravel_index(where.reshape(-1), tuple(shape))]
     for axis, size in enumerate(data.shape):
         if shape[axis] == 1 and size > 1:
             place = [1] * data.ndim

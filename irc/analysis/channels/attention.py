@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from irc.analysis.channels.arrays import padded, spread, tighten, varying
+from irc.analysis.channels.arrays import spread, tighten, varying
 from irc.analysis.channels.contractions import data_by_data
 from irc.analysis.channels.trace import Trace
-from irc.graph import Node
+from irc.graph import Node, Use
 from irc.ops.attention import Attention
 from irc.types import Array
 
@@ -31,7 +31,7 @@ def attention(trace: Trace, node: Node) -> None:
     mask = node.input(3)
     held = trace.labels.canonical(scores)
     if mask is not None and varying(held):
-        trace.pair(padded(trace.read_or_zeros(mask), 4), held, node)
+        trace.combine(mask, Use(node, 3), held)
     made = data_by_data(trace, node, trace.labels.canonical(held), _repeated(v, repeats))
     made = trace.labels.canonical(made)
     if len(trace.shape(node.output)) == 3:

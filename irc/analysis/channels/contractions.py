@@ -87,10 +87,7 @@ def gemm(trace: Trace, node: Node) -> None:
     held = trace.read(node.output)
     if c is None or held is None:
         return
-    if trace.is_weight(c):
-        trace.tie(c, Use(node, 2), held)
-    else:
-        trace.pair(padded(trace.read_or_zeros(c), held.ndim), held, node)
+    trace.combine(c, Use(node, 2), held)
     trace.give(node.output, held)
 
 

@@ -24,8 +24,7 @@ def matrices(
     found: dict[tuple[tuple[int, ...], bytes], Array] = {}
     for matrix in (*(block.matrix for block in closure.blocks), *map(_as_matrix, filter(_is_split, held))):
         rows = np.unique(matrix, axis=0)
-        rows = rows[rows.any(1)]
-        if rows.size:
+        if rows.any():
             found.setdefault((rows.shape, rows.tobytes()), rows)
     return list(found.values())
 

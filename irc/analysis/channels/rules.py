@@ -91,13 +91,13 @@ def gather(trace: Trace, node: Node) -> None:
     """A table of embeddings: rows are taken, the other axes get labels of their own; else a movement."""
     table, indices = node.input(0), node.input(1)
     assert table is not None
-    if not trace.is_weight(table) or (trace.static(indices) is not None and trace.static(table) is not None):
+    axis = getattr(node.op, "axis") % max(len(trace.shape(table)), 1)
+    wide = [k for k, n in enumerate(trace.shape(table)) if k != axis and n > 1]
+    if not trace.is_weight(table) or not wide:
         movement(trace, node)
         return
-    axis = getattr(node.op, "axis") % len(trace.shape(table))
     rank = len(trace.shape(indices)) if indices is not None else 0
     result = zeros(trace.shape(node.output))
-    wide = [k for k, n in enumerate(trace.shape(table)) if k != axis and n > 1]
     if len(wide) == 1:
         (k,) = wide
         labels = trace.labels.fresh((trace.shape(table)[k],), trace.number[node])

@@ -48,6 +48,7 @@ class Barrier:
 
 
 Rule = Callable[["Trace", Node], None]
+_UNREAD = -1  # the label of elements of a constant that a movement leaves out
 
 
 class Trace:
@@ -73,10 +74,15 @@ class Trace:
         self.number: dict[Node, int] = {}
         for index, node in enumerate(graph):
             self.number[node] = index
-            if not all(v in concrete.static and not _is_float(v) for v in node.outputs):
+            if not self._is_arithmetic_of_shapes(node):
                 rules(node)(self, node)
         for value in graph.outputs:
             self.freeze(value, None, f"it is the graph's output '{value.name}'")
+
+    def _is_arithmetic_of_shapes(self, node: Node) -> bool:
+        """Whether the node computes whole numbers from shapes and constants, which are no channels."""
+        known = all(v in self.concrete.static and not _is_float(v) for v in node.outputs)
+        return known and not any(v in self.of for v in node.inputs if v is not None)
 
     # ---- reading
 
@@ -141,13 +147,23 @@ class Trace:
         held.append(labels)
 
     def _at_source(self, constant: Value, index: Array, labels: Array) -> Array:
-        flat = np.zeros(self.shape(constant), np.int64).reshape(-1)
-        place, given = np.broadcast_arrays(core(index), core(labels)) if core(index).size == 1 else (index, labels)
-        flat[place.reshape(-1)] = given.reshape(-1)
-        twice = flat[place.reshape(-1)] != given.reshape(-1)  # an element that is read at several places
+        """Labels of a moved constant at the places where its elements come from; those that were not taken follow them."""
+        if core(index).size != core(labels).size or core(index).shape != core(labels).shape:
+            index, labels = np.broadcast_arrays(index, labels)
+        else:
+            index, labels = core(index), core(labels)
+        place, given = index.reshape(-1), labels.reshape(-1)
+        flat = np.full(int(np.prod(self.shape(constant), dtype=np.int64)), _UNREAD)
+        flat[place] = given
+        twice = flat[place] != given  # an element that is read at several places
         if twice.any():
-            self.labels.unify(flat[place.reshape(-1)][twice], given.reshape(-1)[twice])
-        return self.labels.canonical(flat.reshape(self.shape(constant)))
+            self.labels.unify(flat[place][twice], given[twice])
+        held = flat.reshape(self.shape(constant))
+        for axis in range(held.ndim):
+            one = held.max(axis, keepdims=True)
+            if ((held == one) | (held == _UNREAD)).all():
+                held = np.broadcast_to(one, held.shape)
+        return self.labels.canonical(np.where(held == _UNREAD, 0, held))
 
     # ---- operands
 
@@ -165,11 +181,16 @@ class Trace:
             if k == place:
                 continue
             reference = self.labels.canonical(reference)
-            if self.is_weight(value):
-                self.tie(value, Use(node, k), reference, force=force)
-            else:
-                self.pair(padded(self.read_or_zeros(value), len(shape)), reference, node)
+            self.combine(value, Use(node, k), reference, force=force)
         return spread(self.labels.canonical(reference), shape)
+
+    def combine(self, value: Value, use: Use, reference: Array, *, force: bool = False) -> None:
+        """Unify an operand, a weight or an activation, with labels that it broadcasts against."""
+        if self.is_weight(value):
+            self.tie(value, use, reference, force=force)
+        else:
+            assert isinstance(use.user, Node)
+            self.pair(padded(self.read_or_zeros(value), reference.ndim), reference, use.user)
 
     def tie(self, value: Value, use: Use | None, reference: Array, *, force: bool = False) -> None:
         """Give a constant that broadcasts against labels its role: theirs, along the axes that it has."""
