@@ -137,7 +137,7 @@ class Channels:
 
     def _dims(self) -> list[Group]:
         groups = []
-        for matrices_ in components(self._matrices):
+        for matrices_ in components(self._matrices, self.closure.blocks):
             rows = distinct_rows(matrices_)
             group = self._ranked(rows) if rows is not None and not self._has_columns(matrices_) else None
             group = group or self._aligned(matrices_)

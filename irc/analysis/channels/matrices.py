@@ -10,6 +10,7 @@ import numpy as np
 from irc.analysis.channels.arrays import core, varying
 from irc.analysis.channels.chains import Chain
 from irc.analysis.channels.closure import Closure
+from irc.analysis.channels.labels import Block
 from irc.analysis.channels.trace import Role
 from irc.graph import Value
 from irc.types import Array
@@ -39,16 +40,21 @@ def _as_matrix(array: Array) -> Array:
     return np.moveaxis(held, last, -1).reshape(-1, held.shape[last])
 
 
-def components(held: list[Array]) -> list[list[Array]]:
-    """The matrices that share labels, together."""
+def components(held: list[Array], blocks: Iterable[Block]) -> list[list[Array]]:
+    """The matrices that share labels, or labels of columns that go together."""
     graph: nx.Graph[int | tuple[str, int]] = nx.Graph()
     for number, matrix in enumerate(held):
         graph.add_node(("matrix", number))
         graph.add_edges_from((("matrix", number), label) for label in np.unique(matrix).tolist() if label)
+    for block in blocks:
+        if block.columns is not None:
+            pairs = zip(block.columns.tolist(), block.matrix[0].tolist(), strict=True)
+            graph.add_edges_from((column, label) for column, label in pairs if column and label)
     found = []
     for component in nx.connected_components(graph):
         numbers = sorted(node[1] for node in component if isinstance(node, tuple))
-        found.append([held[number] for number in numbers])
+        if numbers:
+            found.append([held[number] for number in numbers])
     return sorted(found, key=lambda each: int(each[0].max()))
 
 
