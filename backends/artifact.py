@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from irc.errors import OptionError
-from irc.graph import Graph
-from irc.report.report import Report
-from irc.target import Target
+
+if TYPE_CHECKING:
+    from irc.graph import Graph
+    from irc.report.report import Report
+    from irc.target import Target
 
 
 class Artifact(ABC):
-    """A compiled model.
-
-    graph : the graph as the passes left it
-    target : what it was compiled for
-    report : what every pass did
-    """
+    """A compiled model."""
 
     def __init__(self, graph: Graph, target: Target, report: Report) -> None:
-        self.graph = graph
-        self.target = target
-        self.report = report
+        self._graph, self._target, self._report = graph, target, report
+
+    @property
+    def graph(self) -> Graph:
+        """The graph as the passes left it."""
+        return self._graph
+
+    @property
+    def target(self) -> Target:
+        """What it was compiled for."""
+        return self._target
+
+    @property
+    def report(self) -> Report:
+        """What every pass did."""
+        return self._report
 
     @abstractmethod
     def __call__(self, *inputs: Any) -> Any:

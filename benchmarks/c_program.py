@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from irc.backends.c.toolchain import WARNINGS, find_compiler, write_files
+from irc.backends.c.compilers import WARNINGS, find_compiler
+from irc.backends.c.toolchain import write_files
 from irc.types import Array
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ import numpy as np
 from kernel_layers import MODELS, Layer, merged
 from numpy.typing import NDArray
 
+from irc.backends.c.compilers import COMMON_FLAGS, GCC_FLAGS
 from irc.backends.c.emit.sources import KERNELS
 from irc.backends.c.isa import MACHINES, host_isas
 from irc.backends.c.machine import peak_gops
 from irc.backends.c.packing import CODES_FIT, fit_flags, is_winograd_shape, pack_dense, pack_depthwise
-from irc.backends.c.toolchain import COMMON_FLAGS, GCC_FLAGS
 
 Bytes = NDArray[np.uint8]
 

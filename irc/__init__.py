@@ -12,18 +12,23 @@ from typing import TYPE_CHECKING, Any
 from irc.errors import IrcError
 
 if TYPE_CHECKING:
-    from irc.api import compile, load, open
+    from irc.api import compile, load
     from irc.graph import Graph
+    from irc.opening import open
 
 __all__ = ["Graph", "IrcError", "compile", "load", "open"]
 
 
 def __getattr__(name: str) -> Any:
     """Import torch and onnx only when something that needs them is asked for, so that `irc --help` is quick."""
-    if name in ("compile", "load", "open"):
+    if name in ("compile", "load"):
         import irc.api
 
         return getattr(irc.api, name)
+    if name == "open":
+        from irc.opening import open
+
+        return open
     if name == "Graph":
         from irc.graph import Graph
 

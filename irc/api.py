@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import irc.ops  # noqa: F401  # fills the registry of ops
 from irc.backends.artifact import Artifact
-from irc.backends.c.artifact import MODEL_FILE, CArtifact, stored_options
+from irc.backends.c.artifact import CArtifact
 from irc.backends.c.lower import missing_early, refuse
+from irc.backends.c.options import check_isa, check_threads, isa_to_tune
+from irc.backends.c.targets import isas_of
 from irc.backends.onnx.artifact import OnnxArtifact
-from irc.backends.registry import find_target, target_of
+from irc.backends.registry import find_target
 from irc.errors import ModelError, OptionError
 from irc.execution.samples import Samples
 from irc.frontends.onnx import read_onnx
 from irc.graph import Graph
+from irc.opening import open
 from irc.passes.base import Pass
 from irc.passes.context import Context, Evaluate
 from irc.passes.options import format_pipeline, parse_pipeline
 from irc.passes.pipeline import Pipeline
-from irc.report.ledger import Ledger, Row
 from irc.report.progress import Progress, silent
 from irc.report.report import Report
 from irc.target import Target
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     Model = nn.Module | ExportedProgram | fx.GraphModule | ModelProto | Graph | str | Path
+
+__all__ = ["DEFAULT_PASSES", "artifact_of", "compile", "load", "open"]
 
 DEFAULT_PASSES = (
     "fold-constants, simplify, fold-batch-norm, fold-pad, common-subexpressions, dedup-weights, eliminate-dead"
@@ -126,6 +130,8 @@ def compile(
         show=_print_graph,
         reproducer=None if reproducer is None else Path(reproducer),
     )
+    if goal.kind == "c":
+        _check_calls(goal, threads, isa, tune)
     graph = load(model, example_inputs, dynamic_shapes=dynamic_shapes)
     if goal.kind == "c":
         refuse(missing_early(graph, goal, dims))
@@ -135,31 +141,23 @@ def compile(
     for node in goal.missing(graph) if goal.kind == "onnx" else ():
         ledger.rows[0].notes.append(f"{node!r} is not defined by ONNX or onnxruntime; it needs its own library to run")
     graph.info.metadata.update({"irc.target": goal.name, "irc.passes": format_pipeline(steps)})
-    return _artifact(graph, goal, ledger, opset=opset, threads=threads, isa=isa, name=name, dims=dims, tune=tune)
+    options: dict[str, Any] = {"opset": opset, "threads": threads, "isa": isa, "name": name, "dims": dims, "tune": tune}
+    return artifact_of(graph, goal, Report(ledger), **options)
 
 
-def open(path: str | Path, *, threads: int = 1, isa: str = "") -> Artifact:
-    """The artifact that was saved at `path`, a file or a folder; any other ONNX file will do too.
-
-    threads, isa : of calls of a C artifact, as for `compile`
-
-    Raises
-    ------
-    ModelError : there is no model, or it cannot be read.
-    OptionError : `threads` or `isa` is none that the target's code has.
-    """
-    place = Path(path)
-    graph = read_onnx(place / MODEL_FILE if place.is_dir() else place)
-    target, report = target_of(graph), Report(Ledger([Row("opened", notes=list(graph.info.notes))]))
-    if target.kind == "c" and place.is_dir():
-        return CArtifact(graph, target, report, threads=threads, isa=isa, **stored_options(place))
-    return _artifact(graph, target, report.ledger, threads=threads, isa=isa)
+def _check_calls(target: Target, threads: int, isa: str, tune: bool) -> None:
+    """OptionError for what a C artifact would refuse when the passes have run."""
+    isas = isas_of(target)[1]
+    check_threads(threads)
+    check_isa(isa, isas, target.name)
+    if tune:
+        isa_to_tune(isa, isas, target.name)
 
 
-def _artifact(
+def artifact_of(
     graph: Graph,
     target: Target,
-    ledger: Ledger,
+    report: Report,
     *,
     opset: int | None = None,
     threads: int = 1,
@@ -168,10 +166,11 @@ def _artifact(
     dims: Mapping[str, int] | None = None,
     tune: bool = False,
 ) -> Artifact:
+    """The artifact of the target's kind; the options are those of `compile`."""
     if target.kind == "onnx":
-        return OnnxArtifact(graph, target, Report(ledger), opset)
+        return OnnxArtifact(graph, target, report, opset)
     if target.kind == "c":
-        return CArtifact(graph, target, Report(ledger), threads=threads, isa=isa, name=name, dims=dims, tuned=tune)
+        return CArtifact(graph, target, report, threads=threads, isa=isa, name=name, dims=dims, tuned=tune)
     raise OptionError(f"target '{target.name}' is of kind '{target.kind}', which no backend writes")
 
 

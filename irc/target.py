@@ -99,6 +99,8 @@ class Target:
     title : one line for `irc targets`
     takes : whether the target can run an op at all, as integer or in float
     refuses : the nodes of a graph that it cannot run, where ops alone do not tell
+    channel_multiple : a number of channels that is a multiple of this wastes nothing in the target's kernels
+    latency : milliseconds of one inference of a graph on the target, measured; None where it cannot be measured
     """
 
     name: str
@@ -107,6 +109,8 @@ class Target:
     policy: QuantPolicy = field(default_factory=QuantPolicy)
     takes: Callable[[Op], bool] = field(default=takes_everything, compare=False)
     refuses: Callable[[Graph, Target], list[Node]] | None = field(default=None, compare=False)
+    channel_multiple: int = 1
+    latency: Callable[[Graph, Target], float] | None = field(default=None, compare=False)
 
     def missing(self, graph: Graph) -> list[Node]:
         """The nodes of the nest that the target cannot run, calls of the model's own functions aside.

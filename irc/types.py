@@ -12,11 +12,12 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 Array = npt.NDArray[Any]
 AnyDType = np.dtype[Any]
@@ -26,39 +27,43 @@ Shape = tuple[Dim, ...]
 
 
 class DType(enum.Enum):
-    """An element type: the name of the text form, ONNX's number for it, and its width in bits."""
+    """An element type: the name of the text form, ONNX's number for it, its width in bits, numpy's or ml_dtypes' name.
 
-    F32 = "f32", onnx.TensorProto.FLOAT, 32
-    F64 = "f64", onnx.TensorProto.DOUBLE, 64
-    F16 = "f16", onnx.TensorProto.FLOAT16, 16
-    BF16 = "bf16", onnx.TensorProto.BFLOAT16, 16
-    F8E4M3FN = "f8e4m3fn", onnx.TensorProto.FLOAT8E4M3FN, 8
-    F8E4M3FNUZ = "f8e4m3fnuz", onnx.TensorProto.FLOAT8E4M3FNUZ, 8
-    F8E5M2 = "f8e5m2", onnx.TensorProto.FLOAT8E5M2, 8
-    F8E5M2FNUZ = "f8e5m2fnuz", onnx.TensorProto.FLOAT8E5M2FNUZ, 8
-    F8E8M0 = "f8e8m0", onnx.TensorProto.FLOAT8E8M0, 8
-    F4E2M1 = "f4e2m1", onnx.TensorProto.FLOAT4E2M1, 4
-    I2 = "i2", onnx.TensorProto.INT2, 2
-    U2 = "u2", onnx.TensorProto.UINT2, 2
-    I4 = "i4", onnx.TensorProto.INT4, 4
-    U4 = "u4", onnx.TensorProto.UINT4, 4
-    I8 = "i8", onnx.TensorProto.INT8, 8
-    U8 = "u8", onnx.TensorProto.UINT8, 8
-    I16 = "i16", onnx.TensorProto.INT16, 16
-    U16 = "u16", onnx.TensorProto.UINT16, 16
-    I32 = "i32", onnx.TensorProto.INT32, 32
-    U32 = "u32", onnx.TensorProto.UINT32, 32
-    I64 = "i64", onnx.TensorProto.INT64, 64
-    U64 = "u64", onnx.TensorProto.UINT64, 64
-    BOOL = "bool", onnx.TensorProto.BOOL, 8
-    C64 = "c64", onnx.TensorProto.COMPLEX64, 64
-    C128 = "c128", onnx.TensorProto.COMPLEX128, 128
-    STRING = "string", onnx.TensorProto.STRING, 0
+    The numbers are those of `onnx.TensorProto`, which takes longer to import than it takes to open a compiled model.
+    """
 
-    def __init__(self, text: str, onnx_type: int, bits: int) -> None:
+    F32 = "f32", 1, 32, "float32"
+    F64 = "f64", 11, 64, "float64"
+    F16 = "f16", 10, 16, "float16"
+    BF16 = "bf16", 16, 16, "bfloat16"
+    F8E4M3FN = "f8e4m3fn", 17, 8, "float8_e4m3fn"
+    F8E4M3FNUZ = "f8e4m3fnuz", 18, 8, "float8_e4m3fnuz"
+    F8E5M2 = "f8e5m2", 19, 8, "float8_e5m2"
+    F8E5M2FNUZ = "f8e5m2fnuz", 20, 8, "float8_e5m2fnuz"
+    F8E8M0 = "f8e8m0", 24, 8, "float8_e8m0fnu"
+    F4E2M1 = "f4e2m1", 23, 4, "float4_e2m1fn"
+    I2 = "i2", 26, 2, "int2"
+    U2 = "u2", 25, 2, "uint2"
+    I4 = "i4", 22, 4, "int4"
+    U4 = "u4", 21, 4, "uint4"
+    I8 = "i8", 3, 8, "int8"
+    U8 = "u8", 2, 8, "uint8"
+    I16 = "i16", 5, 16, "int16"
+    U16 = "u16", 4, 16, "uint16"
+    I32 = "i32", 6, 32, "int32"
+    U32 = "u32", 12, 32, "uint32"
+    I64 = "i64", 7, 64, "int64"
+    U64 = "u64", 13, 64, "uint64"
+    BOOL = "bool", 9, 8, "bool"
+    C64 = "c64", 14, 64, "complex64"
+    C128 = "c128", 15, 128, "complex128"
+    STRING = "string", 8, 0, "object_"
+
+    def __init__(self, text: str, onnx_type: int, bits: int, numpy_name: str) -> None:
         self.text = text
         self.onnx_type = onnx_type
         self.bits = bits
+        self._numpy_name = numpy_name
 
     def __str__(self) -> str:
         return self.text
@@ -66,7 +71,7 @@ class DType(enum.Enum):
     @property
     def numpy(self) -> AnyDType:
         """The numpy dtype that holds it (`ml_dtypes` for those numpy lacks, `object` for strings)."""
-        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(self.onnx_type))
+        return _numpy_dtype(self._numpy_name)
 
     @property
     def is_float(self) -> bool:
@@ -88,12 +93,23 @@ class DType(enum.Enum):
     def of_numpy(dtype: AnyDType) -> DType:
         if dtype.kind in "OUS":
             return DType.STRING
-        return _BY_NUMPY[dtype]
+        return _by_numpy()[dtype]
 
 
 _BY_TEXT = {d.text: d for d in DType}
 _BY_ONNX = {d.onnx_type: d for d in DType}
-_BY_NUMPY = {d.numpy: d for d in DType if d is not DType.STRING}
+
+
+@cache
+def _numpy_dtype(name: str) -> AnyDType:
+    """The dtype that numpy has under a name, or ml_dtypes, which is imported for the few that numpy lacks."""
+    made: AnyDType = np.dtype(getattr(np if hasattr(np, name) else import_module("ml_dtypes"), name))
+    return made
+
+
+@cache
+def _by_numpy() -> dict[AnyDType, DType]:
+    return {d.numpy: d for d in DType if d is not DType.STRING}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@
     numerics, reproducer                holding a pass to what it declares; what a crash leaves behind
     edit, qdq, quantized_contractions   what several passes do alike
     simplify_rules, integer_rules       the rules of `simplify`, those of `lower-to-integer`
+    training, scale_limits              what `fine-tune` and `distill` do alike; what scales must not fall below
     smooth_folding                      where `smooth-quant` puts its factors
+    channels                            what `prune-channels` does: how to choose channels, and how to take them out
     as_convolutions                     what `quantize` does first, where the target wants it
     every other file                    the pass of that name
 """
@@ -15,13 +17,16 @@ from irc.passes.calibrate import Calibrate
 from irc.passes.common_subexpressions import CommonSubexpressions
 from irc.passes.correct_bias import CorrectBias
 from irc.passes.dedup_weights import DedupWeights
+from irc.passes.distill import Distill
 from irc.passes.eliminate_dead import EliminateDead
+from irc.passes.fine_tune import FineTune
 from irc.passes.fold_batch_norm import FoldBatchNorm
 from irc.passes.fold_constants import FoldConstants
 from irc.passes.fold_pad import FoldPad
 from irc.passes.insert_fake_quant import InsertFakeQuant
 from irc.passes.lower_to_integer import LowerToInteger
 from irc.passes.optimize_rounding import OptimizeRounding
+from irc.passes.prune_channels import PruneChannels
 from irc.passes.quantize import Quantize
 from irc.passes.simplify import Simplify
 from irc.passes.smooth_quant import SmoothQuant
@@ -34,7 +39,9 @@ __all__ = [
     "CorrectBias",
     "Declined",
     "DedupWeights",
+    "Distill",
     "EliminateDead",
+    "FineTune",
     "FoldBatchNorm",
     "FoldConstants",
     "FoldPad",
@@ -43,6 +50,7 @@ __all__ = [
     "OptimizeRounding",
     "Outcome",
     "Pass",
+    "PruneChannels",
     "Quantize",
     "Rewrite",
     "Simplify",

@@ -3,7 +3,9 @@
     pipeline ::= pass ("," pass)*          pass  ::= name [ "{" name "=" value ("," name "=" value)* "}" ]
     value    ::= true | false | none | number | word | "text" | "[" value ("," value)* "]"
 
-Which values an option takes follows from the type of the dataclass field that declares it.
+Which values an option takes follows from the type of the dataclass field that declares it. Some options take Python
+objects too, such as a data set. A function of a module prints as `package.module:function`, which reads back where the
+option takes that; any other object as "<object …>", which says what it was and is refused when it is read.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -24,6 +27,8 @@ from irc.passes.registry import find_pass
 _TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[A-Za-z0-9_.+*/:?^$|-]+|[{}\[\],=])')
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _CONSTANTS = {"true": True, "false": False, "none": None}
+_OBJECT = re.compile(r"<object .*>", re.DOTALL)  # what stands for an object that only Python can give
+_PLAIN = (bool, int, float, str, types.NoneType, tuple)
 
 
 def parse_pipeline(text: str) -> list[Pass]:
@@ -47,21 +52,37 @@ def format_pass(instance: Pass) -> str:
     shown = [
         f"{f.name}={format_value(value)}"
         for f in fields(instance)  # type: ignore[arg-type]  # every concrete pass is a dataclass
-        if (value := getattr(instance, f.name)) != f.default
+        if not _is_default(value := getattr(instance, f.name), f.default)
     ]
     return instance.pass_name() + (f"{{{', '.join(shown)}}}" if shown else "")
 
 
+def _is_default(value: Any, default: Any) -> bool:
+    """Whether they are equal; objects are not asked, for an array answers with an array."""
+    return value is default or (isinstance(value, _PLAIN) and isinstance(default, _PLAIN) and bool(value == default))
+
+
 def format_value(value: Any) -> str:
-    """A value of an option as text that `parse_pipeline` reads back."""
+    """A value of an option as text that `parse_pipeline` reads back; an object as text that it refuses."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, str):
         plain = _WORD.fullmatch(value) and value not in _CONSTANTS and not _is_number(value)
         return value if plain else json.dumps(value, ensure_ascii=False)
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list) and all(isinstance(v, bool | int | float | str) or callable(v) for v in value):
         return f"[{', '.join(format_value(v) for v in value)}]"
-    return repr(value)
+    return repr(value) if isinstance(value, int | float) else json.dumps(name_of_object(value), ensure_ascii=False)
+
+
+def name_of_object(value: Any) -> str:
+    """How text names an object: a function by module and name if it is found there, else by its type."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+    found: Any = sys.modules.get(module) if isinstance(module, str) and module != "__main__" else None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is value and callable(value):
+        return f"{module}:{name}"
+    return f"<object {name or type(value).__qualname__}>"
 
 
 def _is_number(word: str) -> bool:
@@ -112,12 +133,24 @@ def type_text(hint: Any) -> str:
         return " or ".join(type_text(part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         return f"list of {type_text(typing.get_args(hint)[0])}"
+    if takes_objects(hint):
+        return "Python object"
     names = {int: "whole number", float: "number", bool: "true or false", str: "text", types.NoneType: "none"}
     return names.get(hint, str(hint))
 
 
+def takes_objects(hint: Any) -> bool:
+    """Whether a type, that is no union, is one whose values text cannot give."""
+    return hint is Any or (typing.get_origin(hint) or hint) not in (int, float, bool, str, types.NoneType, tuple)
+
+
 def _fit(value: Any, hint: Any, where: str) -> Any:
     """The value as the type wants it (3 is a float too), or OptionError."""
+    if isinstance(value, str) and _OBJECT.fullmatch(value):
+        raise OptionError(
+            f"{where}: '{value}' stands for an object that Python gave; text cannot: name a function of a module, as "
+            "package.module:function, or call irc.compile from Python"
+        )
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         for part in typing.get_args(hint):
             try:

@@ -44,31 +44,54 @@ class Edit:
         self.node.set_op(self.node.op)  # so that its origin tells
 
 
+# one way to multiply a value: these edits, and then the channels of another value, None if that is all
+_Way = tuple[Value | None, list[Edit]]
+_Behind = tuple[list[Edit], "_Behind"] | None  # the edits that were chosen on the way to a value, the latest first
+
+
 def folding(value: Value, readers: Sequence[Node]) -> list[Edit] | None:
     """The edits that multiply the channels of the value; None if anything but `readers`, as input 0, would notice."""
     if any(use.user not in readers or use.index != 0 for use in value.uses):
         return None
-    return _of_maker(value)
+    waiting: list[tuple[Value | None, _Behind]] = [(value, None)]
+    while waiting:  # no recursion: a chain may be as long as the graph
+        before, behind = waiting.pop()
+        if before is None:
+            return _in_order(behind)
+        waiting += [(further, (edits, behind)) for further, edits in reversed(_ways(before))]
+    return None
 
 
-def _of_maker(value: Value) -> list[Edit] | None:
-    """The edits that multiply the channels of the value, whoever reads it."""
+def _in_order(behind: _Behind) -> list[Edit]:
+    found: list[Edit] = []
+    while behind is not None:
+        edits, behind = behind
+        found += edits
+    return found
+
+
+def _ways(value: Value) -> list[_Way]:
+    """The ways to multiply the channels of the value, whoever reads it; the first that leads to an end is taken."""
     maker = value.producer
     if maker is None or maker.graph is not value.graph:
-        return None
+        return []
     channels = _channels(value)
     if channels is None or not only_first_output_read(maker):
-        return None
+        return []
     match maker.op:
         case LayerNormalization() | RMSNormalization():
-            return _of_constants(maker, range(1, len(maker.inputs)), channels, vectors=True)
+            return _end(_of_constants(maker, range(1, len(maker.inputs)), channels, vectors=True))
         case Gemm() | MatMul():
-            return _of_linear(maker, channels)
+            return _end(_of_linear(maker, channels))
         case Relu() | LeakyRelu() | Identity():
-            return _before(maker, 0)
+            return _through(maker, 0, [])
         case Add() | Mul():
             return _of_arithmetic(maker, channels)
-    return None
+    return []
+
+
+def _end(edits: list[Edit] | None) -> list[_Way]:
+    return [] if edits is None else [(None, edits)]
 
 
 def _channels(value: Value | None) -> int | None:
@@ -78,14 +101,14 @@ def _channels(value: Value | None) -> int | None:
     return last if isinstance(last, int) else None
 
 
-def _before(node: Node, index: int) -> list[Edit] | None:
-    """The edits in front of input `index` of the node, which has the channels of the node's output."""
+def _through(node: Node, index: int, edits: list[Edit]) -> list[_Way]:
+    """The way by input `index` of the node, if it has the channels of the node's output; `edits` are the node's own."""
     value = node.input(index)
     if value is None or _channels(value) != _channels(node.output):
-        return None
+        return []
     if isinstance(node.op, LeakyRelu) and node.op.alpha < 0:
-        return None
-    return _of_maker(value) if value.use_count == 1 else None
+        return []
+    return [(value, edits)] if value.use_count == 1 else []
 
 
 def _of_constants(node: Node, indices: Sequence[int], channels: int, *, vectors: bool) -> list[Edit] | None:
@@ -111,12 +134,12 @@ def _of_linear(node: Node, channels: int) -> list[Edit] | None:
     return None if bias is None else edits + bias
 
 
-def _of_arithmetic(node: Node, channels: int) -> list[Edit] | None:
+def _of_arithmetic(node: Node, channels: int) -> list[_Way]:
+    ways: list[_Way] = []
     for index in (0, 1):
         own = _of_constants(node, (index,), channels, vectors=isinstance(node.op, Mul))
         if own is not None and isinstance(node.op, Mul):
-            return own
-        other = _before(node, 1 - index) if own is not None or isinstance(node.op, Mul) else None
-        if other is not None:
-            return other + (own or [])
-    return None
+            ways += _end(own)
+        elif own is not None or isinstance(node.op, Mul):
+            ways += _through(node, 1 - index, own or [])
+    return ways

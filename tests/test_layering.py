@@ -15,15 +15,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = (
-    ("errors", "model_info", "order", "types"),
+    ("errors", "model_info", "names", "order", "types"),
     ("op",),
     ("graph",),
     ("ops",),
     (
         "analysis",
+        "arrays",
         "atomic",
         "execution",
         "frontends",
+        "inputs",
         "proto",
         "report",
         "signature",
@@ -34,7 +36,7 @@ LAYERS = (
     ),
     ("passes",),
     ("backends",),
-    ("api", "artifact"),
+    ("api", "artifact", "opening"),
     ("", "cli", "__main__"),  # "" is irc/__init__.py, which offers the api
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

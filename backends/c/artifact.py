@@ -1,72 +1,55 @@
-"""A compiled C model: saved as a folder of C, run from Python through a shared library."""
+"""A compiled C model: saved as a folder of C, run from Python through a shared library.
+
+Calls need the library and its interface alone, and this module neither torch nor onnx: see `opened.py`.
+"""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from irc.atomic import atomic_folder
+from irc.arrays import as_tensor, has_tensor
 from irc.backends.artifact import Artifact
-from irc.backends.c.blocking import with_other_blocks
-from irc.backends.c.emit.names import identifier
-from irc.backends.c.emit.sources import Sources
-from irc.backends.c.fusion import IntegerReport
-from irc.backends.c.isa import Isa, host_isas, host_machine
-from irc.backends.c.lower import legalize_and_report, lower
-from irc.backends.c.program import Program
+from irc.backends.c.interface import Interface, explained
+from irc.backends.c.isa import Isa, host_machine
+from irc.backends.c.options import check_isa, check_threads
+from irc.backends.c.remembered import remember
 from irc.backends.c.runner import LoadingError, Runner
-from irc.backends.c.specialize import explained, symbols
-from irc.backends.c.targets import isas_of
-from irc.backends.c.toolchain import build_library, find_compiler, write_files
-from irc.backends.c.tuning import chosen, is_choice, tune
-from irc.backends.onnx.lowering import lower as lower_to_onnx
-from irc.backends.onnx.save import save_graph
-from irc.errors import BackendError, DataError, GraphError, OptionError
-from irc.execution.convert import to_torch
-from irc.execution.samples import check_sample, input_signature
-from irc.graph import Graph
-from irc.report.ledger import Row
-from irc.report.report import Report
-from irc.target import Target
+from irc.errors import BackendError, DataError
+from irc.inputs import check_sample
+from irc.types import Array
 
-MODEL_FILE = "model.onnx"  # the graph, so that `irc.open` brings the artifact back
-MANIFEST = "irc.json"
-MAX_THREADS = 64  # IRC_MAX_THREADS of runtime.h
-_DIMS = "irc.dims"  # in the metadata of a saved model: what its symbols are bound to
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """Which candidate each step takes on an instruction set, as measured."""
-
-    isa: str
-    choices: tuple[int, ...]
+if TYPE_CHECKING:
+    from irc.backends.c.compilation import Compilation
+    from irc.backends.c.emit.sources import Sources
+    from irc.backends.c.folder import Tuning
+    from irc.backends.c.fusion import IntegerReport
+    from irc.backends.c.program import Program
+    from irc.graph import Graph
+    from irc.report.report import Report
+    from irc.target import Target
 
 
 class CArtifact(Artifact):
     """A model in C for one of the `c` targets.
 
-    lowered : the graph in the ops that the C code runs
-    program : what it does step by step
+    compilation : the stages from the graph to the C
+    interface : what calls need to know of them
     threads : how many threads calls use
     isa : the one instruction set that calls must use; the best of the target's that the processor has, if empty
-    dims : of each symbolic dimension of the inputs, the size that the code is for; 1 unless it was asked for
-    tuning : the kernels that were chosen by measuring; None if none were
 
     Raises
     ------
     OptionError : `threads` or `isa` is none that the target's code has.
     BackendError : the C backend does not take the model.
     """
+
+    compilation: Compilation
 
     def __init__(
         self,
@@ -81,64 +64,95 @@ class CArtifact(Artifact):
         tuned: bool = False,
         tuning: Tuning | None = None,
     ) -> None:
-        super().__init__(graph, target, report)
-        if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
-            raise OptionError(f"threads cannot be {threads!r}; it must be 1 to {MAX_THREADS}")
+        # not `super().__init__`: all that it holds the compilation has
+        from irc.backends.c.compilation import Compilation
+        from irc.backends.c.targets import isas_of
+
+        check_threads(threads)
+        check_isa(isa, isas_of(target)[1], target.name)
+        self.compilation = Compilation(graph, target, report, name=name, dims=dims, tuning=tuning)
+        if tuned:
+            self.compilation.tune(threads, isa)
+        self._prepare(self.compilation.interface, threads, isa)
+
+    def _prepare(self, interface: Interface, threads: int, isa: str) -> None:
+        """Be ready for calls."""
+        self.interface = interface
         self.threads = threads
         self.isa = isa
-        self.name = identifier(name, "model")
-        given = _stored_dims(graph) if dims is None else dims
-        self.dims = {symbol: given.get(symbol, 1) for symbol in symbols(graph)}
-        try:
-            self.lowered, self._fusion = legalize_and_report(graph, target, given)
-            self.program: Program = lower(self.lowered)
-        except (BackendError, GraphError) as error:
-            raise type(error)(explained(str(error), self.dims)) from None
-        self.machine, self.isas = isas_of(target)
-        _check_isa(isa, self.isas, target)
-        self.tuning = self._tuned() if tuned else tuning
-        if self.tuning is not None and not self._fits(self.tuning):
-            self.tuning = None
-        if self.tuning is not None:
-            self.program = chosen(self.program, self.tuning.isa, self.tuning.choices)
+        self._keys: set[str] = set()
 
-    def _fits(self, tuning: Tuning) -> bool:
-        """Whether it is of this program: it may be from a folder that was written by another version."""
-        known = tuning.isa in [each.name for each in self.isas]
-        return known and is_choice(list(tuning.choices), len(self.program.steps))
+    # ---- what it was made of
 
-    def _tuned(self) -> Tuning | None:
-        """What is fastest here, of the instruction set that calls use; the report says what became of it."""
-        here = [each.name for each in host_isas() if each in self.isas]
-        isa = self.isa or (here[-1] if here else "")
-        if isa not in here:
-            raise OptionError(
-                f"target '{self.target.name}' cannot be tuned here: this processor is {host_machine()} with "
-                f"{', '.join(each.name for each in host_isas())}; tune on the machine that it is for"
-            )
-        start = time.perf_counter()
-        choices = tune(self.program, self.isas, self.machine, self.threads, isa)
-        count = sum(len(step.candidates(isa)) > 1 for step in with_other_blocks(self.program, isa).steps)
-        note = f"{sum(map(bool, choices))} of {count} steps that can be done in several ways on {isa} got another one"
-        if not choices:
-            note = f"no step of this model can be done in a second way on {isa}: there was nothing to choose"
-        self.report.rows.append(Row("tune", time.perf_counter() - start, notes=[note]))
-        return Tuning(isa, tuple(choices)) if choices else None
+    @property
+    def graph(self) -> Graph:
+        """The graph as the passes left it."""
+        return self.compilation.graph
+
+    @property
+    def target(self) -> Target:
+        """What it was compiled for."""
+        return self.compilation.target
+
+    @property
+    def report(self) -> Report:
+        """What every pass did."""
+        return self.compilation.report
+
+    @property
+    def lowered(self) -> Graph:
+        """The graph in the ops that the C code runs."""
+        return self.compilation.lowered
+
+    @property
+    def program(self) -> Program:
+        """What it does step by step."""
+        return self.compilation.program
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """The kernels that were chosen by measuring; None if none were."""
+        return self.compilation.tuning
 
     @property
     def fusion(self) -> IntegerReport:
         """Which layers run as integer, and why the others run in float."""
-        return self._fusion
+        return self.compilation.fusion
 
-    @cached_property
+    @property
     def sources(self) -> Sources:
         """The C files."""
-        return Sources(self.name, self.program, self.isas, self.machine)
+        return self.compilation.sources
+
+    @property
+    def name(self) -> str:
+        """In the names of files and functions."""
+        return self.interface.name
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Of each symbolic dimension of the inputs, the size that the code is for; 1 unless it was asked for."""
+        return self.interface.dims
+
+    @property
+    def machine(self) -> str:
+        """The machine that the code is for."""
+        return self.interface.machine
+
+    @property
+    def isas(self) -> tuple[Isa, ...]:
+        """The instruction sets that the code carries."""
+        return self.interface.isas
+
+    # ---- running
 
     @cached_property
     def library(self) -> Path:
         """The shared library, built with the C compiler of this machine; it stays in irc's cache."""
-        return build_library(self.sources.files, self.sources.objects, find_compiler(self.machine))
+        made = self.compilation.build()
+        for key in self._keys:
+            remember(key, self.interface, made)
+        return made
 
     @cached_property
     def runner(self) -> Runner:
@@ -150,19 +164,20 @@ class CArtifact(Artifact):
         """
         if self.machine not in (host_machine(), "portable"):
             raise BackendError(
-                f"target '{self.target.name}' is for {self.machine} and this machine is {host_machine()}: save it and "
-                "build it there, or compile for 'c:host'"
+                f"target '{self.interface.target}' is for {self.machine} and this machine is {host_machine()}: save it "
+                "and build it there, or compile for 'c:host'"
             )
         try:
             return self._load()
         except LoadingError:  # what the cache holds is damaged
-            self.library.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.library.unlink()
             del self.library
             return self._load()
 
     def _load(self) -> Runner:
-        ports = self.program.inputs, self.program.outputs
-        return Runner(self.library, self.name, *ports, threads=self.threads, isa=self.isa)
+        inputs, outputs = len(self.interface.inputs), self.interface.outputs
+        return Runner(self.library, self.name, inputs, outputs, threads=self.threads, isa=self.isa)
 
     def __call__(self, *inputs: Any) -> Any:
         """Run it: arrays or torch tensors in input order, or one dict by input name.
@@ -172,22 +187,24 @@ class CArtifact(Artifact):
         time.
         """
         item = inputs[0] if len(inputs) == 1 else inputs
-        try:
-            sample = check_sample(item, self._signature)
-            if len(sample) < len(self._signature):
-                defaults = {v.name: array for v, array in self.lowered.defaults.items()}
-                sample = check_sample({**defaults, **sample}, self._signature)
-        except DataError as error:
-            raise DataError(explained(str(error), self.dims)) from None
-        arrays = [np.ascontiguousarray(sample[port.name]) for port in self.program.inputs]
-        made: list[Any] = self.runner(arrays)
-        if _has_tensor(item):
-            made = [to_torch(array) for array in made]
+        made: list[Any] = self.runner(self._arrays(item))
+        if has_tensor(item):
+            made = [as_tensor(array) for array in made]
         return made[0] if len(made) == 1 else tuple(made)
 
-    @cached_property
-    def _signature(self) -> Any:
-        return input_signature(self.lowered)
+    def _arrays(self, item: Any) -> list[Array]:
+        """The inputs in order, as they are read where they lie."""
+        signature = self.interface.inputs
+        try:
+            sample = check_sample(item, signature)
+            if len(sample) < len(signature):
+                defaults = {v.name: array for v, array in self.lowered.defaults.items()}
+                sample = check_sample({**defaults, **sample}, signature)
+        except DataError as error:
+            raise DataError(explained(str(error), self.dims)) from None
+        return [np.ascontiguousarray(sample[name]) for name, _, _ in signature]
+
+    # ---- saving
 
     def save(self, path: str | Path) -> None:
         """Write the folder: C files, CMakeLists.txt, and the model itself, from which `irc.open` makes it again.
@@ -198,56 +215,11 @@ class CArtifact(Artifact):
         ------
         OutputError : the folder cannot be written, or there is something else under that name.
         """
-        with atomic_folder(Path(path), marker=MANIFEST) as folder:
-            write_files(folder, self.sources.files)
-            model = lower_to_onnx(self.graph, self.target)
-            if self.dims:
-                model.info.metadata[_DIMS] = json.dumps(self.dims)
-            save_graph(model, folder / MODEL_FILE)
-            (folder / MANIFEST).write_text(json.dumps(self._manifest(), indent=1) + "\n")
+        self.remember_as(self.compilation.save(Path(path)))
 
-    def _manifest(self) -> dict[str, Any]:
-        tuning = self.tuning
-        return {
-            "target": self.target.name,
-            "name": self.name,
-            "isas": [isa.name for isa in self.isas],
-            "dims": self.dims,
-            "tuning": None if tuning is None else {"isa": tuning.isa, "choices": list(tuning.choices)},
-            "arena_bytes": self.sources.plan.arena,
-            "constant_bytes": self.sources.constants.bytes,
-        }
-
-
-def _has_tensor(item: Any) -> bool:
-    values = item.values() if isinstance(item, Mapping) else item if isinstance(item, tuple | list) else (item,)
-    return any(isinstance(value, torch.Tensor) for value in values)
-
-
-def stored_options(folder: Path) -> dict[str, Any]:
-    """The name and tuning that a saved folder's manifest gives to `CArtifact`, but for what `save` writes otherwise."""
-    try:
-        held = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    name, tuning = (held.get("name"), held.get("tuning")) if isinstance(held, dict) else (None, None)
-    options: dict[str, Any] = {"name": name} if isinstance(name, str) and name == identifier(name, "model") else {}
-    if isinstance(tuning, dict) and isinstance(tuning.get("isa"), str) and isinstance(tuning.get("choices"), list):
-        options["tuning"] = Tuning(tuning["isa"], tuple(tuning["choices"]))
-    return options
-
-
-def _stored_dims(graph: Graph) -> dict[str, int]:
-    """What the symbols of a saved model were bound to; nothing if the text is not irc's."""
-    with suppress(ValueError):
-        held = json.loads(graph.info.metadata.get(_DIMS, "{}"))
-        if isinstance(held, dict):
-            known = symbols(graph)
-            return {k: v for k, v in held.items() if k in known and isinstance(v, int) and v > 0}
-    return {}
-
-
-def _check_isa(isa: str, isas: tuple[Isa, ...], target: Target) -> None:
-    names = [each.name for each in isas]
-    if isa and isa not in names:
-        raise OptionError(f"target '{target.name}' has no instruction set '{isa}'; it carries {', '.join(names)}")
+    def remember_as(self, key: str) -> None:
+        """Let `irc.open` find the library by this key, as soon as it is built; an empty key finds nothing."""
+        if key:
+            self._keys.add(key)
+        if key and "library" in vars(self):
+            remember(key, self.interface, self.library)

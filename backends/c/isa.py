@@ -69,8 +69,8 @@ def host_isas() -> tuple[Isa, ...]:
 
 
 def _cpu_features() -> frozenset[str]:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+    with suppress(OSError), Path("/proc/cpuinfo").open() as lines:
+        for line in lines:  # no further than the first processor: the text of hundreds takes long to make
             key, _, text = line.partition(":")
             if key.strip() in ("flags", "Features"):
                 return frozenset(text.split())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 
+from irc.backends.c.compilers import find_compiler
 from irc.backends.c.emit.sources import KERNELS
 from irc.backends.c.isa import MACHINES, host_machine
-from irc.backends.c.toolchain import build_library, find_compiler
+from irc.backends.c.toolchain import build_library
 
 
 @cache

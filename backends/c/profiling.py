@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from irc.backends.c.compilers import find_compiler
 from irc.backends.c.emit.sources import Sources
 from irc.backends.c.program import Program
 from irc.backends.c.runner import Runner
-from irc.backends.c.toolchain import build_library, find_compiler
+from irc.backends.c.toolchain import build_library
 from irc.types import Array
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def step_microseconds(
     inputs : contiguous arrays, in order
     """
     library = build_library(sources.files, sources.objects, find_compiler(sources.machine), "-DIRC_PROFILE")
-    runner = Runner(library, sources.name, program.inputs, program.outputs, threads=threads, isa=isa)
+    runner = Runner(library, sources.name, len(program.inputs), program.output_types, threads=threads, isa=isa)
     spent = np.zeros((_WARM + runs, len(program.steps)), np.int64)
     for taken in spent:
         runner.profile_into(taken.ctypes.data_as(ctypes.c_void_p))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from irc.backends.c.views import Buffer, Place, View
 from irc.graph import Node
+from irc.types import TensorType
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ class Program:
     inputs: list[Port]
     outputs: list[Port]
     steps: list[Step]
+
+    @property
+    def output_types(self) -> list[TensorType]:
+        """What it gives; all shapes are numbers."""
+        return [TensorType(port.view.dtype, port.view.shape) for port in self.outputs]
 
     def constants(self) -> Iterable[Buffer]:
         """The constant buffers in the order in which they are first read."""

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from irc.backends.c.program import Port
 from irc.errors import BackendError
-from irc.types import AnyDType, Array
+from irc.types import AnyDType, Array, TensorType
 
 
 class LoadingError(BackendError):
@@ -24,6 +23,8 @@ class Runner:
 
     Threads that call one runner take turns, as its memory is one: for calls at the same time make more runners.
 
+    inputs : how many there are;  outputs : their types, of known shape
+
     Raises
     ------
     LoadingError : the library cannot be loaded.
@@ -34,8 +35,8 @@ class Runner:
         self,
         library: Path,
         name: str,
-        inputs: Sequence[Port],
-        outputs: Sequence[Port],
+        inputs: int,
+        outputs: Sequence[TensorType],
         *,
         threads: int = 1,
         isa: str = "",
@@ -46,8 +47,8 @@ class Runner:
             raise LoadingError(f"'{library}' cannot be loaded: {error}; delete it to have it built again") from None
         self._name = name
         self._turn = threading.Lock()
-        self._outputs = [(p.view.shape, p.view.dtype.numpy) for p in outputs]
-        self._in = (ctypes.c_void_p * max(len(inputs), 1))()
+        self._outputs = [(type.static_shape, type.dtype.numpy) for type in outputs]
+        self._in = (ctypes.c_void_p * max(inputs, 1))()
         self._out = (ctypes.c_void_p * max(len(outputs), 1))()
         self._run = self._function("run_array", ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
         size = self._function("size", ctypes.c_size_t, ctypes.c_int)(threads)

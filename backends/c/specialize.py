@@ -11,6 +11,7 @@ import numpy as np
 from onnx import numpy_helper
 
 from irc.backends.c.dimensions import mentioned, size_of, symbols_of
+from irc.backends.c.interface import explained
 from irc.backends.c.lowering.attributes import onnx_attributes
 from irc.backends.c.lowering.composed import compose, static_shape
 from irc.errors import BackendError, ExecutionError, OptionError
@@ -59,13 +60,6 @@ def specialize(graph: Graph, dims: Mapping[str, int]) -> dict[str, int]:
     except BackendError as error:
         raise BackendError(explained(str(error), bound)) from None
     return bound
-
-
-def explained(text: str, bound: Mapping[str, int]) -> str:
-    """The text of an error with what sizes were bound to, as that may be what is wrong; said once."""
-    sizes = ", ".join(f"{symbol} = {size}" for symbol, size in bound.items())
-    said = f" (compiled for {sizes}; for another size compile it with dims={{{next(iter(bound), '')!r}: ...}})"
-    return text if not bound or text.endswith(said) else text + said
 
 
 def _bound(graph: Graph, dims: Mapping[str, int]) -> dict[str, int]:

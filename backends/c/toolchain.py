@@ -1,104 +1,20 @@
-"""Compilers: which there are, and a shared library from the C of a model.
-
-Objects are cached by the content of everything that goes into them, under $XDG_CACHE_HOME/irc (~/.cache/irc). Processes
-that share the cache, and threads, may build at the same time: a file appears under its name when it is whole.
-
-What the compiler warns of is an error where the environment has IRC_CI; elsewhere newer compilers may warn of more.
-"""
+"""A shared library from the C of a model. Objects are cached by the content of everything that goes into them."""
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import importlib.util
 import os
 import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from irc.backends.c.isa import host_machine
+from irc.backends.c.cache import appearing, cache_folder
+from irc.backends.c.compilers import Compiler, standard
 from irc.errors import ToolchainError
-
-# -O2 with the vectorizer; contraction off, since an fma is only where the contract says one; integers wrap as in numpy
-COMMON_FLAGS = ("-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fwrapv")
-# gcc alone: its full cost model, and loops left as they are written, which vectorize better; no result changes
-GCC_FLAGS = ("-fvect-cost-model=dynamic", "-fno-thread-jumps", "-fno-tree-loop-distribute-patterns")
-STANDARD = ("-std=c99",)
-WARNINGS = (*STANDARD, "-Wall", "-Wextra", "-Werror", "-pedantic")  # what the code is held to
-_CROSS = {"aarch64": ("aarch64-linux-gnu-gcc",), "x86-64": ("x86_64-linux-gnu-gcc",)}
-# zig names processors and their extensions in its own way
-_ZIG_FLAGS = {
-    "-march=armv8-a": "-mcpu=generic",
-    "-march=armv8.2-a+dotprod": "-mcpu=generic+v8_2a+dotprod",
-    "-march=armv8.2-a+dotprod+i8mm": "-mcpu=generic+v8_2a+dotprod+i8mm",
-}
-_ZIG_TARGETS = {"aarch64": "aarch64-linux-gnu", "x86-64": "x86_64-linux-gnu"}
-
-
-@dataclass(frozen=True)
-class Compiler:
-    """A C compiler: the command to which flags and files are added, and what it says of its version."""
-
-    command: tuple[str, ...]
-    version: str
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """What every file is compiled with."""
-        return COMMON_FLAGS + (GCC_FLAGS if "Free Software Foundation" in self.version else ())
-
-    def translated(self, flags: Sequence[str]) -> list[str]:
-        """Flags for gcc and clang in the compiler's own words."""
-        return [_ZIG_FLAGS.get(flag, flag) for flag in flags] if "ziglang" in self.command else list(flags)
-
-
-def find_compiler(machine: str) -> Compiler:
-    """The compiler for a machine: $CC, cc, gcc, clang or zig; for another machine than this one its cross compiler.
-
-    Raises
-    ------
-    ToolchainError : there is none, with what to install.
-    """
-    native = machine in (host_machine(), "portable")
-    given = os.environ.get("CC", "").strip()
-    if native and given:
-        return _asked(tuple(shlex.split(given)))
-    names = ("cc", "gcc", "clang") if native else _CROSS.get(machine, ())
-    for name in names:
-        if shutil.which(name):
-            return _asked((name,))
-    if (zig := _zig(machine, native)) is not None:
-        return zig
-    what = "a C compiler: gcc or clang" if native else f"a cross compiler for {machine}: {' or '.join(names)}"
-    raise ToolchainError(
-        f"there is no C compiler for {machine}; install {what} (on Debian: apt install "
-        f"{'gcc' if native else f'gcc-{_ZIG_TARGETS.get(machine, machine)}'}), or pip install 'irc-compiler[zig]'"
-    )
-
-
-def _zig(machine: str, native: bool) -> Compiler | None:
-    if importlib.util.find_spec("ziglang") is None:
-        return None
-    import sys
-
-    target = () if native else ("-target", _ZIG_TARGETS.get(machine, machine))
-    return _asked((sys.executable, "-m", "ziglang", "cc", *target))
-
-
-@cache
-def _asked(command: tuple[str, ...]) -> Compiler:
-    try:
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True, timeout=120)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ToolchainError(f"the C compiler '{shlex.join(command)}' does not run: {error}") from error
-    return Compiler(command, done.stdout)
 
 
 def build_library(
@@ -155,41 +71,6 @@ def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
         place.write_bytes(text.encode() if isinstance(text, str) else text)
 
 
-def cache_folder() -> Path:
-    """Where objects and libraries are kept; a temporary folder if the home cannot be written to."""
-    with suppress(OSError, RuntimeError):  # RuntimeError: there is no home
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irc"
-        base.mkdir(parents=True, exist_ok=True)
-        if os.access(base, os.W_OK):
-            return base
-    return _temporary_cache()
-
-
-@cache
-def _temporary_cache() -> Path:
-    folder, process = Path(tempfile.mkdtemp(prefix="irc-cache-")), os.getpid()
-
-    def remove() -> None:
-        if os.getpid() == process:  # not at the end of a fork
-            shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(remove)
-    return folder
-
-
-@contextmanager
-def appearing(cached: Path) -> Iterator[Path]:
-    """A file to write, which has the name `cached` when all is written; after an error or interrupt it is gone."""
-    handle, name = tempfile.mkstemp(prefix=f".{cached.name}.", dir=cached.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.replace(cached)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _compile(
     folder: Path, path: str, own: tuple[str, ...], key: str, compiler: Compiler, flags: tuple[str, ...]
 ) -> Path:
@@ -198,7 +79,7 @@ def _compile(
         made = folder / f"{key}.o"
         command = [
             *compiler.command,
-            *_standard(),
+            *standard(),
             *compiler.flags,
             "-fPIC",
             *compiler.translated(own),
@@ -211,10 +92,6 @@ def _compile(
         _run(command, folder)
         _place(made, cached)
     return cached
-
-
-def _standard() -> tuple[str, ...]:
-    return WARNINGS if os.environ.get("IRC_CI") else STANDARD
 
 
 def _place(made: Path, cached: Path) -> None:
@@ -234,7 +111,7 @@ def _key(files: Mapping[str, str | bytes], path: str, flags: tuple[str, ...], co
     """What an object is known by: all that goes into it."""
     headers = [part for name, text in sorted(files.items()) if name.endswith(".h") for part in (name, text)]
     data = [text for name, text in files.items() if name.endswith(".bin") and path.endswith("_constants.c")]
-    return _digest(files[path], *headers, *data, *flags, *_standard(), *compiler.command, compiler.version)
+    return _digest(files[path], *headers, *data, *flags, *standard(), *compiler.command, compiler.version)
 
 
 def _digest(*parts: str | bytes) -> str:

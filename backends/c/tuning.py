@@ -20,11 +20,11 @@ from typing import TypeGuard
 import numpy as np
 
 from irc.backends.c.blocking import with_other_blocks
+from irc.backends.c.cache import appearing, cache_folder
 from irc.backends.c.emit.sources import KERNELS, Sources
 from irc.backends.c.isa import Isa
 from irc.backends.c.profiling import step_microseconds
 from irc.backends.c.program import Call, Program, Step
-from irc.backends.c.toolchain import appearing, cache_folder
 from irc.types import Array
 
 _RUNS = 30

@@ -61,6 +61,7 @@ TARGETS = {
             "ONNX for onnxruntime on x86: uint8 activations, int8 weights",
             QuantPolicy(activation=_U8, weight=_S8, integer_ops=_ONNXRUNTIME, adds_in_16_bits=adds_pairs),
             has_schema,
+            channel_multiple=8,
         ),
         Target(
             "onnx:arm",
@@ -68,6 +69,7 @@ TARGETS = {
             "ONNX for onnxruntime on ARM: int8 activations, int8 weights",
             QuantPolicy(activation=_S8_ASYMMETRIC, weight=_S8, integer_ops=_ONNXRUNTIME),
             has_schema,
+            channel_multiple=8,
         ),
         Target(
             "onnx:tensorrt",
@@ -82,6 +84,7 @@ TARGETS = {
                 float_bias=True,
             ),
             has_schema,
+            channel_multiple=8,
         ),
         Target(
             "onnx:openvino",
@@ -89,6 +92,7 @@ TARGETS = {
             "ONNX for OpenVINO: uint8 activations, int8 weights",
             QuantPolicy(activation=_U8, weight=_S8, integer_ops=_OPENVINO, adds_in_16_bits=adds_pairs),
             has_schema,
+            channel_multiple=8,
         ),
         Target(
             "onnx:qnn",
@@ -96,6 +100,7 @@ TARGETS = {
             "ONNX for Qualcomm QNN: uint8 activations, complete quantized node units",
             QuantPolicy(activation=_U8, weight=_S8, integer_ops=_QNN, gemm_output_float=False),
             has_schema,
+            channel_multiple=8,
         ),
     )
 }

@@ -29,10 +29,15 @@ def save_graph(graph: Graph, path: Path, *, external_past: int = EXTERNAL_PAST) 
     if size <= external_past:
         save_model(model_proto(graph), path)
         return
-    data_path = path.with_name(path.name + ".data")
+    data_path = external_data(path)
     with atomic_files(data_path, path) as (data, file):
         model = model_proto(graph, lambda array, name: _external(array, name, data, data_path.name))
         file.write(model.SerializeToString(deterministic=True))
+
+
+def external_data(path: Path) -> Path:
+    """Where the weights of a model lie that are too many for its file."""
+    return path.with_name(path.name + ".data")
 
 
 def save_model(model: ModelProto, path: Path) -> None:

@@ -138,7 +138,7 @@ def _is_folder(target: Target, output: Path) -> bool:
 
 def _check_files(output: Path, report: Path | None, model: str, calibration: str, *, folder: bool) -> None:
     if folder:
-        from irc.backends.c.artifact import MANIFEST
+        from irc.backends.c.folder import MANIFEST
 
         check_folder(output, marker=MANIFEST)
     for path in filter(None, (None if folder else output, report)):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irc.cli.names import call, is_function_name
+from irc.names import call, is_function_name
 from irc.errors import DataError, IrcError, OptionError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from irc.cli.names import call, is_function_name
+from irc.names import call, is_function_name
 from irc.errors import ModelError, TextError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def read_model(text: str) -> Graph:
 def _read_folder(path: Path) -> Graph:
     """The graph that a compiled C model keeps beside its code."""
     from irc.api import load
-    from irc.backends.c.artifact import MANIFEST, MODEL_FILE
+    from irc.backends.c.folder import MANIFEST, MODEL_FILE
 
     if not (path / MANIFEST).is_file():
         raise ModelError(f"'{path}' is a folder; give the .onnx file in it")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from irc.cli.data import open_data, progress_over
 from irc.cli.dims import check_dims, made_up_sample, sample_dims, stored_dims
-from irc.cli.names import is_function_name
+from irc.names import is_function_name
 from irc.errors import OptionError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def make_runner(
         return Executable(graph).run_numpy
     if runtime == "c":
         return _CompiledC(graph, threads or 1, isa, dims or {})
-    from irc.backends.c.artifact import MODEL_FILE
+    from irc.backends.c.folder import MODEL_FILE
     from irc.backends.onnx.session import make_session
     from irc.backends.registry import target_of
 

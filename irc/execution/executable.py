@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from irc.errors import DataError, ExecutionError
 from irc.execution.convert import to_numpy, to_torch
 from irc.execution.lower import Lowered, lower
 from irc.execution.modules import IfModule
-from irc.graph import Graph, Value
+from irc.graph import Graph, Node, Value
 from irc.types import Array
 
 Observer = Callable[[Value, torch.Tensor], None]
@@ -24,15 +24,32 @@ Observer = Callable[[Value, torch.Tensor], None]
 class Executable:
     """A root graph, lowered once. Editing the graph afterwards does not change it; make another.
 
-    module : the `torch.fx.GraphModule`; it takes the inputs in order and returns a tuple of the outputs
+    module : the `torch.fx.GraphModule`; it takes the inputs in order and returns a tuple of the outputs and the taps
     trainable : its weights are parameters of their own, to be trained by ordinary PyTorch and written back
+    taps : values of the graph that the module returns as well, behind the outputs
     """
 
-    def __init__(self, graph: Graph, *, trainable: bool = False) -> None:
+    def __init__(self, graph: Graph, *, trainable: bool = False, taps: Sequence[Value] = ()) -> None:
         self.graph = graph
         self.trainable = trainable
-        self._lowered = lower(graph, trainable=trainable)
+        self._lowered = lower(graph, trainable=trainable, taps=taps)
         self.module = self._lowered.module
+
+    @property
+    def parameters(self) -> dict[Value, nn.Parameter]:
+        """The parameter of each weight, bodies' too; of a trainable one."""
+        held = {value: self._held(path) for value, path in self._lowered.weights.items()}
+        return {value: parameter for value, parameter in held.items() if isinstance(parameter, nn.Parameter)}
+
+    @property
+    def modules(self) -> dict[Node, str]:
+        """The path in `module` of each node's own module, bodies' too."""
+        return self._lowered.modules
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The value that each node of `module.graph` computes, by that node's name."""
+        return self._lowered.values
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs by name (tensors; what torch cannot hold stays numpy), without gradients.
@@ -41,7 +58,11 @@ class Executable:
         """
         with torch.inference_mode():
             made = self.module(*self._arguments(inputs))
-        return dict(zip(self.graph.output_names, made, strict=True))
+        return dict(zip(self.graph.output_names, made, strict=False))  # behind them stand the taps
+
+    def forward(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """As `run`, with gradients."""
+        return dict(zip(self.graph.output_names, self.module(*self._arguments(inputs)), strict=False))
 
     def run_numpy(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """As `run`, in numpy."""
@@ -54,7 +75,7 @@ class Executable:
         """
         with torch.inference_mode():
             made = _Watcher(self._lowered, set(values), observer).run(*self._arguments(inputs))
-        return dict(zip(self.graph.output_names, made, strict=True))
+        return dict(zip(self.graph.output_names, made, strict=False))
 
     def write_back(self) -> None:
         """Put the module's weights into the graph's constants.
@@ -65,11 +86,12 @@ class Executable:
         """
         if not self.trainable:
             raise ExecutionError(f"there are no weights to put into {self.graph!r}: make it with trainable=True")
-        for value, path in self._lowered.weights.items():
-            parent, _, leaf = path.rpartition(".")
-            held = getattr(self.module.get_submodule(parent), leaf)
-            if isinstance(held, nn.Parameter):
-                value.data = to_numpy(held).copy()
+        for value, parameter in self.parameters.items():
+            value.data = to_numpy(parameter).copy()
+
+    def _held(self, path: str) -> Any:
+        parent, _, leaf = path.rpartition(".")
+        return getattr(self.module.get_submodule(parent), leaf)
 
     def _arguments(self, inputs: Mapping[str, Any]) -> list[Any]:
         given = {**{v.name: data for v, data in self.graph.defaults.items()}, **inputs}

@@ -43,22 +43,27 @@ class Lowered:
     """The module, and where in it the graph's values are.
 
     weights : path of the parameter or buffer of each constant
+    modules : path of the module of each node
     values : the value that each fx node computes, by the fx node's name; one table per GraphModule (bodies have theirs)
     bodies : the branches of Ifs, by the paths of their modules
     """
 
     module: fx.GraphModule
     weights: dict[Value, str]
+    modules: dict[Node, str]
     values: dict[str, Value]
     bodies: dict[str, Lowered]
 
 
-def lower(graph: Graph, *, trainable: bool = False, captures: Sequence[Value] = ()) -> Lowered:
+def lower(
+    graph: Graph, *, trainable: bool = False, captures: Sequence[Value] = (), taps: Sequence[Value] = ()
+) -> Lowered:
     """The graph as a GraphModule that takes its inputs (and then `captures`) and returns a tuple of its outputs.
 
     trainable : weights are copies, as parameters that ask for gradients; otherwise buffers on the constants' own memory
+    taps : values of the graph that it returns as well, behind the outputs
     """
-    return _Lowering(graph, trainable, captures).lowered()
+    return _Lowering(graph, trainable, captures).lowered(taps)
 
 
 class _Lowering:
@@ -69,6 +74,7 @@ class _Lowering:
         self.graph = graph
         self.at: dict[Value, fx.Node] = {}
         self.weights: dict[Value, str] = {}
+        self.modules: dict[Node, str] = {}
         self.values: dict[str, Value] = {}
         self.bodies: dict[str, Lowered] = {}
         parameters: set[str] = set()
@@ -79,17 +85,17 @@ class _Lowering:
             else:
                 self.at[value] = placeholder  # whoever watches the values has seen it outside
 
-    def lowered(self) -> Lowered:
+    def lowered(self, taps: Sequence[Value]) -> Lowered:
         for node in self.graph:
             self._node(node)
         for value in self.graph.constants:
             if value.use_count:
                 self._constant(value)
-        self.fx.output(tuple(self._get(v) for v in self.graph.outputs))
+        self.fx.output(tuple(self._get(v) for v in (*self.graph.outputs, *taps)))
         self._hoist_constants()
         module = fx.GraphModule(self.root, self.fx)
         module.eval()
-        return Lowered(module, self.weights, self.values, self.bodies)
+        return Lowered(module, self.weights, self.modules, self.values, self.bodies)
 
     def _set(self, value: Value, node: fx.Node) -> None:
         self.at[value] = node
@@ -133,10 +139,11 @@ class _Lowering:
             reads = list(module.node.reads)
         else:
             module = OpModule(node)
-        path = _place(self.root, node.name, module)
+        path = self.modules[node] = _place(self.root, node.name, module)
         for key, branch in zip(_BRANCHES, branches, strict=False):
             self.bodies[f"{path}.{key}"] = branch
             self.weights.update({v: f"{path}.{key}.{p}" for v, p in branch.weights.items()})
+            self.modules.update({n: f"{path}.{key}.{p}" for n, p in branch.modules.items()})
         call = self.fx.call_module(path, tuple(self._get(v) for v in reads))
         if len(node.outputs) == 1:
             self._set(node.output, call)

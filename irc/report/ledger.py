@@ -16,6 +16,23 @@ class DeclinedSite:
     reason: str
 
 
+@dataclass(frozen=True)
+class PrunedGroup:
+    """What pruning did to one group of channels.
+
+    name : the node that makes the channels first
+    kind : channel, head or dim
+    before, after : how many there were and are
+    reason : why just these went, or why none did
+    """
+
+    name: str
+    kind: str
+    before: int
+    after: int
+    reason: str
+
+
 @dataclass
 class Row:
     """One pass.
@@ -27,6 +44,7 @@ class Row:
     metric : what `evaluate` said after it; None when there is none
     declined : the sites that the pass left alone, and why
     notes : what else the pass has to say
+    groups : the groups of channels that it pruned, or could have
     """
 
     name: str
@@ -36,6 +54,7 @@ class Row:
     metric: float | None = None
     declined: list[DeclinedSite] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    groups: list[PrunedGroup] = field(default_factory=list)
 
 
 @dataclass

@@ -158,6 +158,23 @@ def test_only_the_data_of_a_layer_takes_them() -> None:
     assert folding(h, [layer]) is not None
 
 
+def test_a_chain_may_be_longer_than_python_recurses() -> None:
+    """Added constants on the way take the factors too, in the order of the chain."""
+    net = Net()
+    h = net.norm(net.x)
+    for number in range(2000):
+        h = net.add(Relu(), h) if number % 2 else net.add(Add(), h, net.constant(K, name=f"c{number}"))
+    net.done(net.linear(h))
+    assert h.producer is not None
+    edits = folding(h, [net.graph.node("linear")])
+    assert edits is not None
+    scales = {"LayerNormalization", "RMSNormalization"}
+    assert [edit.node.op.name for edit in edits if edit.node.op.name not in scales] == ["Add"] * 1000
+    places = {node: place for place, node in enumerate(net.graph)}
+    order = [places[edit.node] for edit in edits]
+    assert order == sorted(order)
+
+
 def test_a_shared_weight_is_not_changed_for_others() -> None:
     net = Net()
     weight, x = net.constant(K, K, name="tied"), net.norm(net.x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from irc.backends.c.toolchain import COMMON_FLAGS, GCC_FLAGS
+from irc.backends.c.compilers import COMMON_FLAGS, GCC_FLAGS
 
 
 def cmake_source(name: str, objects: Mapping[str, tuple[str, ...]], *, binary: bool) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from irc.backends.c.compilers import COMMON_FLAGS, GCC_FLAGS, WARNINGS
 from irc.backends.c.isa import host_isas
 from irc.backends.c.reference.native import Native
-from irc.backends.c.toolchain import COMMON_FLAGS, GCC_FLAGS, WARNINGS
 
 # -O1 keeps what they say readable; no kernel relies on integers that wrap, which they would not see otherwise
 _SANITIZED = ("-O1", "-fno-wrapv", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

@@ -40,7 +40,8 @@ def batch_norm(
         raise Unsupported("batch normalization with the statistics of the batch")
     c = _channels(e, x)
     scale, shift = _filled(e, x, weight, 1, c, "scale"), _filled(e, x, bias, 0, c, "bias")
-    return e.emit("BatchNormalization", x, scale, shift, mean, variance, part="", epsilon=eps)
+    kept = round(1 - momentum, 9) if momentum else 0.9  # ONNX counts what stays; torch has none for a plain average
+    return e.emit("BatchNormalization", x, scale, shift, mean, variance, part="", epsilon=eps, momentum=kept)
 
 
 @rule("aten._native_batch_norm_legit_no_training.default")

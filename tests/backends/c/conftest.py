@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from torch import nn
 import irc
 from irc.api import DEFAULT_PASSES
 from irc.backends.c.artifact import CArtifact
+from irc.backends.c.opened import OpenedArtifact
 from irc.types import Array
 
 
@@ -43,6 +47,9 @@ def images(count: int, seed: int = 0) -> list[Array]:
     return [random.standard_normal((1, 3, 26, 21)).astype(np.float32) for _ in range(count)]
 
 
+(IMAGE,) = images(1, seed=9)
+
+
 Compile = Callable[..., CArtifact]
 
 
@@ -65,3 +72,43 @@ def compile_small(small_graph: irc.Graph) -> Compile:
         return artifact
 
     return make
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory, compile_small: Compile) -> Path:
+    """A folder with a saved model, `net`, what it gives for IMAGE, and a cache that knows the model."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        artifact = compile_small("c:portable", name="small")
+        artifact.save(folder / "net")
+        np.save(folder / "wanted.npy", artifact(IMAGE))
+    return folder
+
+
+@pytest.fixture
+def net(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The saved model in a folder, and with a cache, of the test's own."""
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "net"
+
+
+@pytest.fixture(scope="session")
+def wanted(home: Path) -> Array:
+    """What the saved model gives for IMAGE."""
+    made: Array = np.load(home / "wanted.npy")
+    return made
+
+
+def opened(folder: Path, *, known: bool, **options: Any) -> CArtifact:
+    """The artifact of a folder, which the cache has to know, or must not."""
+    artifact = irc.open(folder, **options)
+    assert isinstance(artifact, CArtifact)
+    assert isinstance(artifact, OpenedArtifact) == known
+    return artifact
+
+
+def entries(net: Path) -> list[Path]:
+    """What is remembered of saved models in the test's cache."""
+    return list((net.parent / "cache" / "irc").glob("opened-*.json"))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import irc
-from irc.backends.c.artifact import MANIFEST, CArtifact, Tuning
+from irc.backends.c.artifact import CArtifact
+from irc.backends.c.folder import MANIFEST, Tuning
 from irc.backends.c.isa import host_isas, host_machine
 from irc.backends.c.runner import Runner
 from irc.errors import BackendError, DataError, OptionError, OutputError
@@ -18,7 +21,7 @@ from irc.execution import Executable
 from irc.graph import Graph
 from irc.ops.shape import Expand
 from irc.ops.unary import Neg
-from irc.types import DType, TensorType
+from irc.types import Array, DType, TensorType
 from tests.backends.c.conftest import Compile, images
 
 ISAS = [isa.name for isa in host_isas()]
@@ -128,7 +131,7 @@ def test_another_machine(compile_small: Compile) -> None:
 def test_no_library(tmp_path: Path) -> None:
     (tmp_path / "a.so").write_text("text")
     with pytest.raises(BackendError, match=r"a\.so' cannot be loaded"):
-        Runner(tmp_path / "a.so", "a", [], [])
+        Runner(tmp_path / "a.so", "a", 0, [])
 
 
 def test_more_memory_than_there_is() -> None:
@@ -191,6 +194,29 @@ def test_a_manifest_is_not_trusted(compile_small: Compile, tmp_path: Path, text:
 def test_unknown_isa(compile_small: Compile) -> None:
     with pytest.raises(OptionError, match="no instruction set 'mmx'; it carries portable"):
         compile_small(isa="mmx")
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "said"),
+    [
+        ("c:host", {"isa": "mmx"}, "target 'c:host' has no instruction set 'mmx'; it carries portable"),
+        ("c:host", {"threads": 0}, "threads cannot be 0; it must be 1 to 64"),
+        ("foreign", {"tune": True}, "cannot be tuned here: this processor is"),
+    ],
+)
+def test_options_are_refused_before_passes_run(
+    small_graph: Graph, target: str, options: dict[str, Any], said: str
+) -> None:
+    """They may take minutes: not one sample is read."""
+    if target == "foreign":
+        target = "c:x86-64" if host_machine() == "aarch64" else "c:aarch64"
+
+    def samples() -> Iterator[Array]:
+        raise AssertionError("the passes are running")
+        yield
+
+    with pytest.raises(OptionError, match=said):
+        irc.compile(small_graph, "quantize", calibration=samples(), target=target, **options)
 
 
 def test_tensors_in_tensors_out(compile_small: Compile) -> None:

@@ -17,10 +17,11 @@ import torch
 
 import irc
 from irc.backends.c.artifact import CArtifact
+from irc.backends.c.compilers import WARNINGS, find_compiler
 from irc.backends.c.emit.names import comment, identifier
 from irc.backends.c.emit.sources import KERNELS
 from irc.backends.c.isa import host_machine
-from irc.backends.c.toolchain import WARNINGS, find_compiler, write_files
+from irc.backends.c.toolchain import write_files
 from irc.ops.binary import Add
 from tests.backends.c.conftest import Compile, images
 

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 import irc
+from irc.backends.c import compilation
 from irc.backends.c.artifact import CArtifact
 from irc.backends.c.specialize import specialize, symbols
-from irc.errors import BackendError, DataError, OptionError
+from irc.errors import BackendError, DataError, GraphError, IrcError, OptionError, VerifyError
 from irc.execution import Executable
 from irc.graph import Graph
 from irc.ops.binary import Mul
@@ -86,6 +87,19 @@ def test_wrong_sizes_are_refused(graph: Graph, dims: dict[str, int], said: str) 
     named = {symbols(graph)[0] if k == "first" else k: v for k, v in dims.items()}
     with pytest.raises(OptionError, match=said):
         irc.compile(graph, target="c:host", dims=named)
+
+
+@pytest.mark.parametrize("kind", [BackendError, GraphError, VerifyError])
+def test_what_goes_wrong_says_which_sizes_it_was_for(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, kind: type[IrcError]
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise kind("Gemm 'a': something does not fit")
+
+    monkeypatch.setattr(compilation, "legalize_and_report", fail)
+    first, second = symbols(graph)
+    with pytest.raises(kind, match=rf"does not fit \(compiled for {first} = 1, {second} = 6; for another size"):
+        irc.compile(graph, target="c:host", dims={second: 6})
 
 
 def test_unknown_rank_is_refused() -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from irc.backends.c.compilers import find_compiler
 from irc.backends.c.emit.sources import Sources
 from irc.backends.c.isa import AVX2, PORTABLE, Isa, host_isas
 from irc.backends.c.lower import legalize, lower, missing
@@ -21,7 +22,7 @@ from irc.backends.c.lowering import is_covered
 from irc.backends.c.program import Program
 from irc.backends.c.runner import Runner
 from irc.backends.c.targets import TARGETS
-from irc.backends.c.toolchain import build_library, find_compiler
+from irc.backends.c.toolchain import build_library
 from irc.execution import Executable
 from irc.graph import Graph, Value
 from irc.op import Example, Op
@@ -131,7 +132,7 @@ def test_examples_give_what_run_gives(number: int, isa: Isa) -> None:
         pytest.skip("this processor does not have it")
     made, text = family(number), sources(number)
     library = build_library(text.files, text.objects, find_compiler("x86-64"), "-O1")
-    runner = Runner(library, "examples", made.program.inputs, made.program.outputs, threads=2, isa=isa.name)
+    runner = Runner(library, "examples", len(made.program.inputs), made.program.output_types, threads=2, isa=isa.name)
     given = [np.ascontiguousarray(made.feeds[p.name]).reshape(p.view.shape) for p in made.program.inputs]
     got = runner(given)
     wrong = [

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from irc.backends.c.compilers import find_compiler
 from irc.backends.c.emit.sources import Sources
 from irc.backends.c.isa import AVX2, PORTABLE, host_isas
 from irc.backends.c.lower import legalize, lower
 from irc.backends.c.program import Program
 from irc.backends.c.runner import Runner
 from irc.backends.c.targets import TARGETS
-from irc.backends.c.toolchain import build_library, find_compiler
+from irc.backends.c.toolchain import build_library
 from irc.errors import BackendError
 from irc.execution import Executable
 from irc.graph import Graph, Value
@@ -97,7 +98,7 @@ def check(model: Model, *outputs: Value, legal: bool = True) -> Program:
     want = Executable(model.graph).run_numpy(model.feeds)
     assert [p.name for p in program.outputs] == list(want)
     for isa in isas:
-        runner = Runner(library, "case", program.inputs, program.outputs, threads=2, isa=isa.name)
+        runner = Runner(library, "case", len(program.inputs), program.output_types, threads=2, isa=isa.name)
         for _ in range(2):  # what the first run leaves in the arena must do no harm
             got = runner([np.ascontiguousarray(model.feeds[p.name]) for p in program.inputs])
             for array, wanted in zip(got, want.values(), strict=True):

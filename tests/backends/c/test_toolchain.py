@@ -23,8 +23,10 @@ import irc
 from irc.backends.c import toolchain
 from irc.backends.c.artifact import CArtifact
 from irc.backends.c.blocking import with_other_blocks
+from irc.backends.c.cache import cache_folder
+from irc.backends.c.compilers import find_compiler
 from irc.backends.c.isa import host_machine
-from irc.backends.c.toolchain import build_library, find_compiler
+from irc.backends.c.toolchain import build_library
 from irc.errors import ToolchainError
 from tests.backends.c.conftest import Compile, images
 
@@ -222,7 +224,7 @@ def test_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", nobody)
-    assert toolchain.cache_folder().is_dir()
+    assert cache_folder().is_dir()
 
 
 def test_a_temporary_cache_goes_with_its_process(tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_a_temporary_cache_goes_with_its_process(tmp_path: Path) -> None:
     blocked.write_text("")
     code = """if True:
         import os, sys
-        from irc.backends.c.toolchain import cache_folder
+        from irc.backends.c.cache import cache_folder
         folder = cache_folder()
         if os.fork() == 0:
             sys.exit()

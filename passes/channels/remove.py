@@ -32,7 +32,7 @@ from irc.ops.norm import GroupNormalization
 from irc.ops.quantize import DequantizeLinear, QuantizeLinear
 from irc.ops.shape import Shape, Size
 from irc.passes.edit import remove_dead
-from irc.passes.movement_edits import NotMovable, keep_along, mend_movement
+from irc.passes.channels.movements import NotMovable, keep_along, mend_movement
 from irc.types import Array, TensorType
 
 
@@ -238,7 +238,10 @@ class Plan:
             return  # nothing to mend; what is moved out of a weight is sliced with it
         if not any(map(self.changed, (source, *node.outputs))):
             return
-        self.edits += mend_movement(self, node)
+        try:
+            self.edits += mend_movement(self, node)
+        except NotMovable as error:
+            raise CannotRemove(node.output, str(error)) from None
 
     def _chain(self, chain: Chain) -> None:
         """Movements that reorder channels: mended one by one if they can be, else one Gather instead."""

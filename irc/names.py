@@ -1,4 +1,4 @@
-"""`package.module:function`, the way to name something in Python on the command line."""
+"""`package.module:function`, the way to name something in Python where there is only text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def call(text: str, refusal: type[IrcError]) -> Any:
     ------
     refusal : the module cannot be imported, has no such function, or the function fails.
     """
-    function = _find(text, refusal)
+    function = resolve(text, refusal)
     try:
         return function()
     except IrcError:
@@ -36,7 +36,15 @@ def call(text: str, refusal: type[IrcError]) -> Any:
         raise refusal(f"'{text}' failed: {type(error).__name__}: {error}; `--traceback` shows where") from error
 
 
-def _find(text: str, refusal: type[IrcError]) -> Callable[[], Any]:
+def resolve(text: str, refusal: type[IrcError]) -> Callable[..., Any]:
+    """The function that `package.module:function` names; modules are looked for in the current folder too.
+
+    Raises
+    ------
+    refusal : it has not that form, the module cannot be imported, or has no such function.
+    """
+    if _NAME.fullmatch(text) is None:
+        raise refusal(f"'{text}' is not of the form package.module:function")
     module_name, _, path = text.partition(":")
     folder = str(Path.cwd())
     if folder not in sys.path:
@@ -51,5 +59,5 @@ def _find(text: str, refusal: type[IrcError]) -> Callable[[], Any]:
         found = getattr(found, part)
     if not callable(found):
         raise refusal(f"'{text}' is no function")
-    function: Callable[[], Any] = found
+    function: Callable[..., Any] = found
     return function

@@ -22,7 +22,7 @@ from irc.ops.shape import Expand, Reshape
 from irc.types import Array
 
 if TYPE_CHECKING:
-    from irc.passes.remove_channels import Plan
+    from irc.passes.channels.remove import Plan
 
 Edit = Callable[[], None]
 _BACKWARDS_END = -(2**62)  # where a Slice with a negative step ends that takes the first element too

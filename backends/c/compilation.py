@@ -1,0 +1,160 @@
+"""A graph as C, stage by stage: what it is legalized to, the program, the C files, the library."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from irc.atomic import atomic_folder
+from irc.backends.c.blocking import with_other_blocks
+from irc.backends.c.compilers import find_compiler
+from irc.backends.c.emit.names import identifier
+from irc.backends.c.emit.sources import Sources
+from irc.backends.c.folder import MANIFEST, MODEL_FILE, Tuning
+from irc.backends.c.interface import Interface, explained
+from irc.backends.c.lower import legalize_and_report, lower
+from irc.backends.c.options import isa_to_tune
+from irc.backends.c.program import Program
+from irc.backends.c.remembered import folder_key
+from irc.backends.c.specialize import symbols
+from irc.backends.c.targets import TARGETS, isas_of
+from irc.backends.c.toolchain import build_library, write_files
+from irc.backends.c.tuning import chosen, is_choice, tune
+from irc.backends.onnx.lowering import lower as lower_to_onnx
+from irc.backends.onnx.save import external_data, save_graph
+from irc.errors import BackendError, GraphError, VerifyError
+from irc.execution.samples import input_signature
+from irc.graph import Graph
+from irc.report.ledger import Row
+from irc.report.report import Report
+from irc.target import Target
+
+_DIMS = "irc.dims"  # in the metadata of a saved model: what its symbols are bound to
+
+
+class Compilation:
+    """What becomes of a graph for one of the `c` targets.
+
+    graph, target, report : as `Artifact` has them
+    name : in the names of files and functions
+    dims : of each symbolic dimension of the inputs, the size that the code is for; 1 unless it was asked for
+    lowered : the graph in the ops that the C code runs
+    fusion : which layers run as integer, and why the others run in float
+    program : what the code does step by step
+    machine, isas : what the target means
+    tuning : the kernels that were chosen by measuring; None if none were
+
+    Raises
+    ------
+    BackendError : the C backend does not take the model.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        target: Target,
+        report: Report,
+        *,
+        name: str = "model",
+        dims: Mapping[str, int] | None = None,
+        tuning: Tuning | None = None,
+    ) -> None:
+        self.graph, self.target, self.report = graph, target, report
+        self.name = identifier(name, "model")
+        self.machine, self.isas = isas_of(target)
+        given = _stored_dims(graph) if dims is None else dims
+        self.dims = {symbol: given.get(symbol, 1) for symbol in symbols(graph)}
+        try:
+            self.lowered, self.fusion = legalize_and_report(graph, target, given)
+            self.program: Program = lower(self.lowered)
+        except (BackendError, GraphError, VerifyError) as error:
+            raise type(error)(explained(str(error), self.dims)) from None
+        self.tuning: Tuning | None = None
+        if tuning is not None and self._fits(tuning):
+            self._take(tuning)
+
+    def tune(self, threads: int, isa: str) -> None:
+        """Take what is fastest here, on the instruction set that calls use; the report says what became of it."""
+        isa = isa_to_tune(isa, self.isas, self.target.name)
+        start = time.perf_counter()
+        choices = tune(self.program, self.isas, self.machine, threads, isa)
+        count = sum(len(step.candidates(isa)) > 1 for step in with_other_blocks(self.program, isa).steps)
+        note = f"{sum(map(bool, choices))} of {count} steps that can be done in several ways on {isa} got another one"
+        if not choices:
+            note = f"no step of this model can be done in a second way on {isa}: there was nothing to choose"
+        self.report.rows.append(Row("tune", time.perf_counter() - start, notes=[note]))
+        if choices:
+            self._take(Tuning(isa, tuple(choices)))
+
+    def _fits(self, tuning: Tuning) -> bool:
+        """Whether it is of this program: it may be from a folder that was written by another version."""
+        known = tuning.isa in [each.name for each in self.isas]
+        return known and is_choice(list(tuning.choices), len(self.program.steps))
+
+    def _take(self, tuning: Tuning) -> None:
+        self.tuning = tuning
+        self.program = chosen(self.program, tuning.isa, tuning.choices)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The C files."""
+        return Sources(self.name, self.program, self.isas, self.machine)
+
+    @property
+    def interface(self) -> Interface:
+        """What calls need to know."""
+        inputs, outputs = input_signature(self.lowered), self.program.output_types
+        return Interface(self.target.name, self.machine, self.isas, self.name, self.dims, inputs, outputs)
+
+    def build(self) -> Path:
+        """The shared library, built with the C compiler of this machine; it stays in irc's cache."""
+        return build_library(self.sources.files, self.sources.objects, find_compiler(self.machine))
+
+    def save(self, path: Path) -> str:
+        """Write the folder; the key by which `irc.open` may find the library, empty if it is to build it again.
+
+        Raises
+        ------
+        OutputError : the folder cannot be written, or there is something else under that name.
+        """
+        with atomic_folder(path, marker=MANIFEST) as folder:
+            write_files(folder, self.sources.files)
+            model = lower_to_onnx(self.graph, self.target)
+            if self.dims:
+                model.info.metadata[_DIMS] = json.dumps(self.dims)
+            save_graph(model, folder / MODEL_FILE)
+            (folder / MANIFEST).write_text(json.dumps(self._manifest(), indent=1) + "\n")
+            whole = not external_data(folder / MODEL_FILE).exists()
+            return folder_key(folder) if whole and self.is_reproducible else ""
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether `irc.open` would find this target under its name, and so make the same of the graph."""
+        return self.target is TARGETS.get(self.target.name)
+
+    def _manifest(self) -> dict[str, Any]:
+        tuning = self.tuning
+        return {
+            "target": self.target.name,
+            "name": self.name,
+            "isas": [isa.name for isa in self.isas],
+            "dims": self.dims,
+            "tuning": None if tuning is None else {"isa": tuning.isa, "choices": list(tuning.choices)},
+            "arena_bytes": self.sources.plan.arena,
+            "constant_bytes": self.sources.constants.bytes,
+        }
+
+
+def _stored_dims(graph: Graph) -> dict[str, int]:
+    """What the symbols of a saved model were bound to; nothing if the text is not irc's."""
+    with suppress(ValueError):
+        held = json.loads(graph.info.metadata.get(_DIMS, "{}"))
+        if isinstance(held, dict):
+            known = symbols(graph)
+            return {k: v for k, v in held.items() if k in known and isinstance(v, int) and v > 0}
+    return {}

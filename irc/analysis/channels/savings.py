@@ -1,0 +1,93 @@
+"""What a graph will cost when channels are gone, without removing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from irc.analysis.channels.arrays import Mask, compact, core, spread
+from irc.analysis.channels.groups import Channels
+from irc.analysis.cost import parameters_of, stored_bytes
+from irc.graph import Node, Use, Value
+from irc.types import TensorType
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters, bytes of constants, and multiply-accumulates of one inference, symbols counted as traced."""
+
+    parameters: float
+    bytes: float
+    macs: float
+
+
+class Savings:
+    """Costs a graph with channels gone.
+
+    channels : of the graph as it is
+    """
+
+    def __init__(self, channels: Channels) -> None:
+        self.channels = channels
+        self._stored = {v: (parameters_of(v), stored_bytes(v)) for v in channels.graph.constants if v.use_count}
+        self._counting = [node for node in channels.graph if self._macs(node, {})]
+
+    def size(self, keep: Mask | None = None) -> Size:
+        """What the graph costs with what `keep` says False of gone; as it is without `keep`."""
+        shares = {} if keep is None else self._shares(keep)
+        parameters = bytes_ = 0.0
+        for value, (count, stored) in self._stored.items():
+            parameters += count * shares.get(value, 1.0)
+            bytes_ += stored * shares.get(value, 1.0)
+        shapes: dict[Value, tuple[int, ...]] = {} if keep is None else self._shapes(keep)
+        return Size(parameters, bytes_, float(sum(self._macs(node, shapes) for node in self._counting)))
+
+    def _shares(self, keep: Mask) -> dict[Value, float]:
+        """Of every weight that loses something, the share that is left."""
+        masks: dict[tuple[Value, Use | None], Mask] = {}
+        for role in self.channels.roles:
+            held = keep[core(role.labels)]
+            place = role.value, role.use
+            masks[place] = held if place not in masks else masks[place] & held
+        shares: dict[Value, float] = {}
+        for (value, _), mask in masks.items():
+            shares[value] = min(shares.get(value, 1.0), float(mask.mean()))
+        return shares
+
+    def _shapes(self, keep: Mask) -> dict[Value, tuple[int, ...]]:
+        shapes = {}
+        for node in self._counting:
+            for value in (*node.inputs, *node.outputs):
+                if value is None or value in shapes:
+                    continue
+                held = self.channels.labels.get(value)
+                if held is not None and (left := compact(held, keep)) is not None:
+                    shapes[value] = left.shape
+                elif self.channels.trace.is_weight(value):
+                    shapes[value] = self._weight_shape(value, keep)
+        return shapes
+
+    def _weight_shape(self, value: Value, keep: Mask) -> tuple[int, ...]:
+        """The sizes that are left of a weight, rounded down where rows lose different elements."""
+        trace = self.channels.trace
+        constant, index = trace.sources.get(value, (value, None))
+        full = np.ones(self.channels.shapes[constant], bool)
+        for role in self.channels.roles:
+            if role.value is constant and role.use is None:
+                full = full & spread(keep[core(role.labels)], full.shape)
+        mask = full if index is None else full.reshape(-1)[index]
+        sizes = [int(mask.any(tuple(a for a in range(mask.ndim) if a != k)).sum()) for k in range(mask.ndim)]
+        if mask.ndim > 1 and 0 < mask.sum() < np.prod(sizes):  # rows that differ: as many columns as each row has
+            sizes[1] = max(int(mask.sum() // (np.prod(sizes) // sizes[1])), 1)
+        return tuple(sizes)
+
+    def _macs(self, node: Node, shapes: Mapping[Value, tuple[int, ...]]) -> int:
+        def type_of(value: Value | None) -> TensorType | None:
+            type = None if value is None else value.tensor_type
+            if type is None or value is None or value not in self.channels.shapes:
+                return type
+            return TensorType(type.dtype, shapes.get(value, self.channels.shapes[value]))
+
+        return int(node.op.macs([type_of(v) for v in node.inputs], [type_of(v) for v in node.outputs]))

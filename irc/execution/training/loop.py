@@ -1,0 +1,325 @@
+"""The training loop: ordinary PyTorch, resumable at every checkpoint, the same alone and among several processes.
+
+    epoch ::= (batch -> chunks -> forward, backward … -> one step of the optimizer)*  evaluate  checkpoint
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from irc.atomic import atomic_file
+from irc.errors import ModelError, OptionError
+from irc.execution.training.batch_norm import TrainedBatchNorm
+from irc.execution.training.checkpoint import read_checkpoint, write_checkpoint
+from irc.execution.training.data import Item, TrainingData, chunks_of, shared_out
+from irc.execution.training.distributed import World
+from irc.execution.training.identity import check_identity
+from irc.execution.training.objective import Objective
+from irc.execution.training.optimizers import Schedule, make_optimizer
+from irc.execution.training.randomness import preserved_randomness, random_state, set_random_state
+from irc.execution.training.recipe import Recipe
+from irc.execution.training.steps import StepSizes
+from irc.execution.training.weights import parameter_groups
+from irc.graph import Value
+from irc.report.progress import LiveTitle, Progress
+
+_UNREACHED = 4  # names that a note shows
+
+
+@dataclass
+class History:
+    """What a training did.
+
+    losses : of each step, over all processes
+    epoch_steps : steps taken at the end of each epoch
+    metrics : by `evaluate`, before training and after each epoch
+    best : the epoch whose weights are given; 0 for those that came in
+    resumed : the step from which a checkpoint let it go on; None without one
+    unreached : trained weights that the loss does not depend on
+    """
+
+    losses: list[float] = field(default_factory=list)
+    epoch_steps: list[int] = field(default_factory=list)
+    metrics: list[float] = field(default_factory=list)
+    best: int = 0
+    done: bool = False
+    resumed: int | None = None
+    unreached: list[str] = field(default_factory=list)
+
+    def epoch_losses(self) -> list[float]:
+        """The mean loss of each epoch."""
+        starts = [0, *self.epoch_steps]
+        return [sum(self.losses[a:b]) / max(b - a, 1) for a, b in zip(starts, self.epoch_steps, strict=False)]
+
+
+@dataclass
+class Task:
+    """Everything that is trained, and with what.
+
+    trained : the parameters, by the weight of the graph that each is
+    stacked : whether samples run as one batch
+    evaluate : the metric of the model as it is now, or None
+    after_epoch : called at the end of each epoch, before it is evaluated
+    identity : what a checkpoint must be of
+    """
+
+    objective: Objective
+    recipe: Recipe
+    data: TrainingData
+    world: World
+    trained: Mapping[Value, nn.Parameter]
+    norms: list[TrainedBatchNorm]
+    scales: StepSizes
+    stacked: bool
+    progress: Progress
+    evaluate: Callable[[], float] | None = None
+    after_epoch: Callable[[], None] = lambda: None
+    identity: dict[str, str] = field(default_factory=dict)
+
+
+def train(task: Task) -> History:
+    """Train; the parameters and statistics are then those to keep.
+
+    Raises
+    ------
+    DataError : a sample or a checkpoint does not fit.
+    OptionError : the loss became infinite or not a number.
+    ModelError : the loss depends on no trained weight.
+    KeyboardInterrupt : with a text that says how to go on.
+    """
+    with preserved_randomness():
+        return _Loop(task).run()
+
+
+class _Loop:
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.recipe = recipe = task.recipe
+        self.history = History()
+        self.step = self.epoch = self.position = 0
+        self.best: dict[str, torch.Tensor] | None = None
+        projections = [p for loss in task.objective.losses for p in loss.parameters()]
+        self.parameters = [*task.trained.values(), *projections]
+        self.optimizer = make_optimizer(
+            recipe, parameter_groups(dict(task.trained), projections, recipe.weight_decay)
+        )
+        self.epoch_length = 0 if recipe.steps else task.data.steps_per_epoch()
+        self.total = recipe.steps or recipe.epochs * self.epoch_length
+        self.schedule = Schedule(recipe, self.optimizer, self.total)
+        self.module: nn.Module = task.objective
+
+    # ---- the whole
+
+    def run(self) -> History:
+        """From the start, or from the checkpoint."""
+        self._resume()
+        if self.task.world.size > 1:
+            self.module = nn.parallel.DistributedDataParallel(
+                self.task.objective, broadcast_buffers=False, find_unused_parameters=True
+            )
+        try:
+            if not self.history.done and not self.history.metrics and self.task.evaluate is not None:
+                self._evaluate()
+            while not self.history.done:
+                self._epoch()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._interrupted()) from None
+        finally:
+            self.task.objective.eval()
+        if self.best is not None and self.recipe.keep_best:
+            self._load(self.best)
+        return self.history
+
+    def _epoch(self) -> None:
+        batches = self.task.data.batches(self.epoch)
+        if self.position:
+            for _ in range(self.position):
+                next(batches, None)
+            if self.random is not None:
+                set_random_state(self.random)
+        self.task.objective.train()
+        for items in self._shown(batches):
+            self._step(items)
+            self.position += 1
+            if self.step == self.recipe.steps:
+                break
+            every = self.recipe.checkpoint_every
+            if every and self.step % every == 0:
+                self._save()
+        self.task.objective.eval()
+        self.task.after_epoch()
+        self.history.epoch_steps.append(self.step)
+        self.epoch, self.position = self.epoch + 1, 0
+        self.history.done = self.step == self.recipe.steps if self.recipe.steps else self.epoch == self.recipe.epochs
+        if self.task.evaluate is not None:
+            self._evaluate()
+            waited = len(self.history.metrics) - 1 - self.history.best
+            self.history.done |= bool(self.recipe.patience) and waited >= self.recipe.patience
+        else:
+            self.history.best = self.epoch
+        self._save()
+        self._log()
+
+    def _shown(self, batches: Iterator[list[Item]]) -> Iterator[list[Item]]:
+        """The batches, with progress shown by the first process."""
+        of = f"/{self.recipe.epochs}" if self.epoch_length else ""
+        self.title = LiveTitle(f"{self.recipe.name}, epoch {self.epoch + 1}{of}")
+        self._say()
+        left = self.epoch_length - self.position if self.epoch_length else self.recipe.steps - self.step
+        yield from self.task.progress(batches, self.title, left) if self.task.world.is_first else batches
+
+    def _say(self) -> None:
+        said = [f"loss {self.history.losses[-1]:.4g}"] if self.history.losses else []
+        said += [f"metric {self.history.metrics[-1]:.4g}"] if self.history.metrics else []
+        self.title.status = ", ".join(said)
+
+    # ---- one step
+
+    def _step(self, items: list[Item]) -> None:
+        task = self.task
+        names = [v.name for v in task.objective.student.graph.inputs]
+        chunks = shared_out(chunks_of(items, names, stacked=task.stacked), task.world, stacked=task.stacked)
+        self.schedule.set(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for index, chunk in enumerate(chunks):
+            with self._quiet(index + 1 < len(chunks)):
+                for norm in task.norms:
+                    norm.counted = chunk.share > 0
+                task.scales.rows = chunk.rows
+                loss = self.module(chunk)
+                if not loss.requires_grad:
+                    raise ModelError(f"{self.recipe.name}: the loss depends on no trained weight; {self._barrier()}")
+                torch.autograd.backward(loss * (chunk.share * task.world.size))  # DDP takes the mean over processes
+            total += float(loss.detach()) * chunk.share if chunk.share else 0.0
+        total = task.world.total(total)
+        if not math.isfinite(total):
+            raise OptionError(
+                f"{self.recipe.name}: the loss is {total} at step {self.step + 1} (epoch {self.epoch + 1}); give a "
+                f"smaller lr than {self.recipe.lr:g}, a longer warmup, or clip=1"
+            )
+        if self.step == 0:
+            self.history.unreached = [v.name for v, held in task.trained.items() if held.grad is None]
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
+        self.optimizer.step()
+        task.scales.keep_positive()
+        self.step += 1
+        self.history.losses.append(total)
+        self._say()
+
+    def _quiet(self, more: bool) -> AbstractContextManager[None]:
+        """Gradients are exchanged with the last chunk of a step only."""
+        if more and isinstance(self.module, nn.parallel.DistributedDataParallel):
+            return self.module.no_sync()  # type: ignore[no-any-return]  # torch
+        return nullcontext()
+
+    def _barrier(self) -> str:
+        nodes = [n for n in self.task.objective.student.graph.walk() if type(n.op).__name__ == "OnnxOp"]
+        if nodes:
+            return f"{nodes[-1]!r} runs in onnxruntime, which has no gradients; train the layers behind it"
+        return "train, freeze and the layers of the loss leave nothing that would change it"
+
+    # ---- between the steps
+
+    def _evaluate(self) -> None:
+        assert self.task.evaluate is not None
+        value = self.task.world.agreed(self.task.evaluate() if self.task.world.is_first else 0.0)
+        earlier = self.history.metrics
+        sign = -1 if self.recipe.lower_is_better else 1
+        if not earlier or sign * value > sign * earlier[self.history.best]:
+            self.history.best = len(earlier)
+            self.best = {name: held.clone() for name, held in self._state().items()}
+        earlier.append(value)
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        """What training changes: weights, projections and the statistics of batch norms."""
+        found = {name: held.detach() for name, held in self.task.objective.named_parameters() if held.requires_grad}
+        for index, norm in enumerate(self.task.norms):
+            found |= {f"norm.{index}.mean": norm.mean, f"norm.{index}.var": norm.var}
+        return found
+
+    def _load(self, saved: Mapping[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, held in self._state().items():
+                held.copy_(saved[name])
+
+    # ---- checkpoints
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.recipe.checkpoint)
+
+    def _resume(self) -> None:
+        self.random: dict[str, Any] | None = None
+        found = read_checkpoint(self._folder) if self.recipe.checkpoint else None
+        if found is None:
+            return
+        check_identity(found["identity"], self.task.identity, self.recipe.checkpoint, self.recipe.name)
+        self._load(found["weights"])
+        self.best = found["best"]
+        self.step, self.epoch, self.position = found["step"], found["epoch"], found["position"]
+        self.random = found["random"]
+        losses = found["losses"].tolist()
+        self.history = History(losses, found["epoch_steps"], found["metrics"], found["best_epoch"], found["done"])
+        self.history.resumed = self.step
+        self.history.unreached = found["unreached"]
+        if not self.history.done:
+            self.optimizer.load_state_dict(found["optimizer"])
+
+    def _save(self) -> None:
+        if not self.recipe.checkpoint or not self.task.world.is_first:
+            return
+        history = self.history
+        state = {
+            "identity": self.task.identity,
+            "step": self.step,
+            "epoch": self.epoch,
+            "position": self.position,
+            "done": history.done,
+            "weights": self._state(),
+            "best": self.best,
+            "best_epoch": history.best,
+            "optimizer": None if history.done else self.optimizer.state_dict(),
+            "random": random_state(),
+            "losses": torch.tensor(history.losses, dtype=torch.float64),
+            "epoch_steps": history.epoch_steps,
+            "metrics": history.metrics,
+            "unreached": history.unreached,
+        }
+        write_checkpoint(self._folder, state)
+        self.saved = self.step
+
+    def _interrupted(self) -> str:
+        text = f"{self.recipe.name} was interrupted after step {self.step} of {self.total}"
+        if not self.recipe.checkpoint:
+            return f"{text}; with checkpoint=FOLDER the same call would go on from there"
+        saved = getattr(self, "saved", self.history.resumed)
+        if saved is None:
+            return f"{text}, before the first checkpoint"
+        return f"{text}; the same call goes on from step {saved}, which '{self.recipe.checkpoint}' holds"
+
+    def _log(self) -> None:
+        """Write the loss of each step so far, and the metrics, as lines of JSON."""
+        if not self.recipe.log or not self.task.world.is_first:
+            return
+        history, lines, epoch = self.history, [], 0
+        for index, value in enumerate(history.metrics[:1]):
+            lines.append({"epoch": index, "metric": value})
+        for step, loss in enumerate(history.losses, 1):
+            lines.append({"step": step, "epoch": epoch + 1, "loss": loss})
+            if epoch < len(history.epoch_steps) and step == history.epoch_steps[epoch]:
+                epoch += 1
+                if epoch < len(history.metrics):
+                    lines.append({"epoch": epoch, "metric": history.metrics[epoch]})
+        with atomic_file(Path(self.recipe.log)) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines).encode())

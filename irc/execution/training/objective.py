@@ -1,0 +1,135 @@
+"""Model, teacher and losses as one module: a batch in, its loss out. It is what DistributedDataParallel wraps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from irc.errors import OptionError
+from irc.execution.executable import Executable
+from irc.execution.training.data import Chunk
+from irc.execution.training.layers import paired_layers, unfolded
+from irc.execution.training.losses import (
+    CrossEntropy,
+    Custom,
+    Divergence,
+    LabelError,
+    Loss,
+    Reading,
+    Term,
+    chosen_outputs,
+    output_value,
+)
+from irc.execution.training.matching import Matching, Reconstruction
+from irc.graph import Graph, Value
+
+
+class Objective(nn.Module):
+    """The weighted sum of the losses on one chunk of a batch.
+
+    student : the model that is trained
+    teacher : what it is held against, or None
+    """
+
+    def __init__(self, student: Executable, teacher: Executable | None, terms: Sequence[tuple[float, Loss]]) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+        self.model = student.module
+        self.weights = [weight for weight, _ in terms]
+        self.losses = nn.ModuleList([loss for _, loss in terms])
+        inputs = set(student.graph.inputs)
+        self.own = taps(student.graph, [loss for _, loss in terms], teacher=False)
+        self.runs = any(value not in inputs for _, loss in terms for value in loss.student)
+        for _, loss in terms:
+            loss.attach(student)
+
+    def reading(self, chunk: Chunk) -> Reading:
+        """What the losses see of a chunk."""
+        student = dict(zip(self.student.graph.inputs, chunk.inputs, strict=True))
+        if self.runs:
+            student.update(zip((*self.student.graph.outputs, *self.own), self.model(*chunk.inputs), strict=True))
+        teacher: dict[Value, torch.Tensor] = {}
+        if self.teacher is not None:
+            with torch.no_grad():
+                made = self.teacher.module(*chunk.inputs)
+            values = taps(self.teacher.graph, list(self.losses), teacher=True)
+            teacher = dict(zip(self.teacher.graph.inputs, chunk.inputs, strict=True))
+            teacher.update(zip((*self.teacher.graph.outputs, *values), made, strict=True))
+        return Reading(student, teacher, chunk.labels)
+
+    def forward(self, chunk: Chunk) -> torch.Tensor:
+        reading = self.reading(chunk)
+        made = [weight * loss(reading) for weight, loss in zip(self.weights, self.losses, strict=True)]
+        return torch.stack([each.float() for each in made]).sum()
+
+    def prepare(self, chunk: Chunk) -> None:
+        """Show the losses the first chunk."""
+        with torch.no_grad():
+            reading = self.reading(chunk)
+        for loss in self.losses:
+            loss.prepare(reading)
+
+
+def taps(graph: Graph, losses: Sequence[nn.Module], *, teacher: bool) -> list[Value]:
+    """What the losses read of a graph that it does not give out anyway, each value once."""
+    found: dict[Value, None] = {}
+    known = {*graph.inputs, *graph.outputs}
+    for loss in losses:
+        assert isinstance(loss, Loss)
+        found.update(dict.fromkeys(v for v in (loss.teacher if teacher else loss.student) if v not in known))
+    return list(found)
+
+
+def make_losses(
+    terms: Sequence[Term], student: Graph, teacher: Graph | None, *, name: str, temperature: float
+) -> list[tuple[float, Loss]]:
+    """The terms at work on these graphs, each with its weight; one of several outputs or layers is spread over them.
+
+    Raises
+    ------
+    OptionError : an output or a layer is not there, or a term needs a teacher and there is none.
+    """
+    made: list[tuple[float, Loss]] = []
+    for term in terms:
+        losses = _losses_of(term, student, teacher, name, temperature)
+        made.extend((term.weight / len(losses), loss) for loss in losses)
+    return made
+
+
+def _losses_of(term: Term, student: Graph, teacher: Graph | None, name: str, temperature: float) -> list[Loss]:
+    if term.function is not None:
+        return [Custom(term.function, student, teacher)]
+    if term.kind == "cross-entropy":
+        outputs = chosen_outputs(student, term.target, name)
+        return [CrossEntropy(each, output_value(student, each)) for each in outputs]
+    if term.kind == "mse" and teacher is None:
+        outputs = chosen_outputs(student, term.target, name)
+        return [LabelError(each, output_value(student, each)) for each in outputs]
+    assert teacher is not None
+    if term.kind in ("mse", "kl"):
+        pairs = [(e, output_value(student, e), _same_output(student, teacher, e)) for e in chosen_outputs(student, term.target, name)]
+        if term.kind == "kl":
+            return [Divergence(mine, theirs, temperature) for _, mine, theirs in pairs]
+        return [Matching(mine, theirs, f"output '{each}'") for each, mine, theirs in pairs]
+    if not term.target:
+        raise OptionError(f"{name}: loss '{term.kind}' needs the names of layers, as {term.kind}:PATTERN")
+    try:
+        layers = paired_layers(student, teacher, term.target)
+    except OptionError as error:
+        raise OptionError(f"{name}: loss '{term.kind}': {error}") from None
+    if term.kind == "reconstruction":
+        return [Reconstruction(mine, theirs, student, teacher) for mine, theirs in layers]
+    return [Matching(mine.output, unfolded(theirs.output, student), f"layer '{mine.name}'") for mine, theirs in layers]
+
+
+def _same_output(student: Graph, teacher: Graph, name: str) -> Value:
+    """The teacher's output of that name, else the one at the same place."""
+    if name in teacher.output_names:
+        return output_value(teacher, name)
+    place = student.output_names.index(name)
+    if place >= len(teacher.outputs):
+        raise OptionError(f"the teacher has no output '{name}'; it has {', '.join(teacher.output_names)}")
+    return teacher.outputs[place]

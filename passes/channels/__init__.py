@@ -1,0 +1,5 @@
+"""Structured pruning, without what chooses: taking channels out of a graph, and what that is worth."""
+
+from irc.passes.channels.remove import CannotRemove, remove_channels
+
+__all__ = ["CannotRemove", "remove_channels"]

@@ -1,0 +1,270 @@
+"""What is remembered of a saved model is believed if it is whole, and of this irc, this machine and that very model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import irc
+import irc.errors
+from irc.backends.c import remembered
+from irc.backends.c.artifact import CArtifact
+from irc.backends.c.folder import MODEL_FILE
+from irc.backends.c.isa import host_machine
+from irc.backends.c.saved import read_saved
+from irc.backends.registry import find_target
+from irc.errors import BackendError
+from irc.types import Array
+from tests.backends.c.conftest import IMAGE, Compile, entries, opened
+
+Damage = Callable[[Path], object]
+
+
+def library_of(net: Path) -> Path:
+    (library,) = (net.parent / "cache" / "irc").glob("*.so")
+    return library
+
+
+# ---- damage
+
+DAMAGED_ENTRIES: dict[str, Damage] = {
+    "missing": Path.unlink,
+    "empty": lambda entry: entry.write_text(""),
+    "cut short": lambda entry: entry.write_text(entry.read_text()[:-20]),
+    "other numbers": lambda entry: entry.write_text(entry.read_text().replace("26", "27")),
+    "another checksum": lambda entry: entry.write_text("0" + entry.read_text()[1:]),
+    "no text": lambda entry: entry.write_bytes(b"\xff\xfe" * 40),
+    "a folder": lambda entry: entry.rename(entry.with_suffix(".old")).with_suffix(".json").mkdir(),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED_ENTRIES)
+def test_a_damaged_entry_is_none(net: Path, wanted: Array, case: str) -> None:
+    (entry,) = entries(net)
+    DAMAGED_ENTRIES[case](entry)
+    np.testing.assert_array_equal(opened(net, known=False)(IMAGE), wanted)
+    if case != "a folder":
+        np.testing.assert_array_equal(opened(net, known=True)(IMAGE), wanted)
+
+
+DAMAGED_LIBRARIES: dict[str, Damage] = {
+    "missing": Path.unlink,
+    "cut short": lambda library: os.truncate(library, library.stat().st_size // 2),
+    "empty": lambda library: os.truncate(library, 0),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED_LIBRARIES)
+def test_a_library_that_is_not_whole_is_not_loaded(net: Path, case: str) -> None:
+    DAMAGED_LIBRARIES[case](library_of(net))
+    opened(net, known=False)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_library_that_does_not_load_is_built_again(net: Path, wanted: Array, when: str) -> None:
+    """Whether it is found to be damaged, or to be gone, when the model has been opened."""
+    library = library_of(net)
+    if when == "before":
+        library.write_bytes(bytes(library.stat().st_size))
+    artifact = opened(net, known=True)
+    if when == "after":
+        library.unlink()
+    np.testing.assert_array_equal(artifact(IMAGE), wanted)
+    np.testing.assert_array_equal(opened(net, known=True)(IMAGE), wanted)
+
+
+# ---- caches that cannot be written to
+
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose cache it is may not write to it: told by patches, as root may write everywhere."""
+    access, unlink, mkstemp = os.access, Path.unlink, tempfile.mkstemp
+
+    def refuse(path: Any) -> None:
+        if "cache" in Path(path).parts:
+            raise PermissionError(13, "read-only", str(path))
+
+    def patched_mkstemp(*arguments: Any, **options: Any) -> Any:
+        refuse(options.get("dir") or "")
+        return mkstemp(*arguments, **options)
+
+    def patched_unlink(path: Path, missing_ok: bool = False) -> None:
+        refuse(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+    monkeypatch.setattr(tempfile, "mkstemp", patched_mkstemp)
+    monkeypatch.setattr(Path, "unlink", patched_unlink)
+
+
+@pytest.mark.usefixtures("read_only")
+def test_a_read_only_cache_is_read(net: Path, wanted: Array) -> None:
+    np.testing.assert_array_equal(opened(net, known=True)(IMAGE), wanted)
+
+
+@pytest.mark.usefixtures("read_only")
+def test_a_read_only_cache_that_is_damaged(net: Path, wanted: Array) -> None:
+    library = library_of(net)
+    library.write_bytes(bytes(library.stat().st_size))
+    np.testing.assert_array_equal(opened(net, known=True)(IMAGE), wanted)
+
+
+def test_nothing_can_be_remembered(net: Path, wanted: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(net.parent / "cache")
+    (net.parent / "cache").write_text("a file, where a folder is needed")
+    for _ in range(2):
+        np.testing.assert_array_equal(opened(net, known=False)(IMAGE), wanted)
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", nobody)
+    opened(net, known=False)
+
+
+def test_a_full_disk_stops_no_call(net: Path, wanted: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    (entry,) = entries(net)
+    entry.unlink()
+    artifact = opened(net, known=False)
+    _ = artifact.sources
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    np.testing.assert_array_equal(artifact(IMAGE), wanted)
+    assert not entries(net)
+
+
+# ---- what an entry depends on
+
+
+def test_another_irc(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "_source", lambda: b"another")
+    opened(net, known=False)
+
+
+def test_every_source_file_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of passes and backends too, which are links in a checkout."""
+    (tmp_path / "irc").mkdir()
+    (tmp_path / "passes").mkdir()
+    (tmp_path / "irc" / "passes").symlink_to(tmp_path / "passes")
+    monkeypatch.setattr(irc.errors, "__file__", str(tmp_path / "irc" / "errors.py"))
+    found = set()
+    for path, text in (("irc/errors.py", "1"), ("irc/errors.py", "2"), ("passes/a.py", "1"), ("passes/kernel.h", "")):
+        (tmp_path / path).write_text(text)
+        found.add(remembered._source.__wrapped__())
+    (tmp_path / "passes" / "kernel.h").write_text("#define N 3")
+    found.add(remembered._source.__wrapped__())
+    assert len(found) == 4  # an empty file adds nothing
+    (tmp_path / "irc" / "notes.txt").write_text("not read")
+    assert remembered._source.__wrapped__() in found
+
+
+def test_all_of_irc_is_source() -> None:
+    root = Path(irc.errors.__file__).parent
+    found = {Path(path) for path in remembered._files(str(root))}
+    assert {root / "types.py", root / "backends/c/runner.py", root / "passes/simplify.py"} < found
+    assert any(path.parent.name == "kernels" and path.suffix == ".h" for path in found)
+
+
+def test_another_compiler(net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    assert compiler is not None
+    wrapper = tmp_path / "wrapped"
+    wrapper.write_text(f'#!/bin/sh\nexec {compiler} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("CC", str(wrapper))
+    opened(net, known=False)(IMAGE)
+    opened(net, known=True)
+    wrapper.write_text(f'#!/bin/sh\n# the next version\nexec {compiler} "$@"\n')
+    opened(net, known=False)
+    monkeypatch.setenv("CC", f"{wrapper} -O0")
+    opened(net, known=False)
+    monkeypatch.setenv("CC", "'")  # no command at all
+    opened(net, known=False)
+
+
+def test_another_processor(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "host_isas", lambda: ())
+    opened(net, known=False)
+
+
+# ---- what is not remembered
+
+
+def test_a_target_that_has_borrowed_its_name(net: Path, compile_small: Compile) -> None:
+    """A folder knows its target by name; what another one of that name made is not what opening makes."""
+    plain = compile_small("c:portable")
+    other = replace(plain.target, title="of someone else")
+    artifact = CArtifact(plain.graph, other, plain.report)
+    artifact.save(net.parent / "other")
+    artifact(IMAGE)
+    opened(net.parent / "other", known=False)
+
+
+def test_another_machine(net: Path, compile_small: Compile) -> None:
+    other = "x86-64" if host_machine() == "aarch64" else "aarch64"
+    compile_small(f"c:{other}").save(net.parent / "other")
+    artifact = opened(net.parent / "other", known=False)
+    remembered.remember("key", artifact.interface, library_of(net))
+    assert len(entries(net)) == 1
+    with pytest.raises(BackendError, match=f"is for {other} and this machine is {host_machine()}"):
+        artifact(IMAGE)
+
+
+def test_weights_in_a_file_of_their_own(net: Path, wanted: Array) -> None:
+    """Nobody has hashed that file."""
+    onnx.save_model(
+        onnx.load_model(net / MODEL_FILE), net / MODEL_FILE, save_as_external_data=True, size_threshold=0, location="w"
+    )
+    assert read_saved(net).key == ""
+    for _ in range(2):
+        np.testing.assert_array_equal(opened(net, known=False)(IMAGE), wanted)
+
+
+def test_large_weights_are_saved_without_an_entry(
+    net: Path, compile_small: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("irc.backends.onnx.save.save_graph.__kwdefaults__", {"external_past": 100})
+    artifact = compile_small("c:portable", name="large")
+    artifact(IMAGE)
+    artifact.save(net.parent / "large")
+    assert (net.parent / "large" / f"{MODEL_FILE}.data").is_file()
+    opened(net.parent / "large", known=False)
+    assert len(entries(net)) == 1
+
+
+def test_the_key_is_of_the_bytes_that_were_read(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever exchanges the file between two readings does not get a library remembered for another model."""
+    real, contents = (net / MODEL_FILE).read_bytes(), []
+
+    def read(path: Path) -> bytes:
+        contents.append(path)
+        return real
+
+    (net / MODEL_FILE).write_bytes(b"exchanged")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) if path.name == MODEL_FILE else b"")
+    key = read_saved(net).key
+    assert len(contents) == 1
+    (net / MODEL_FILE).write_bytes(real)
+    assert key == remembered.folder_key(net)
+
+
+def test_an_onnx_target_in_a_folder(net: Path, small_graph: irc.Graph) -> None:
+    made = irc.compile(small_graph, [])
+    made.save(net / MODEL_FILE)
+    artifact = irc.open(net)
+    assert artifact.target is find_target("onnx")
+    assert len(entries(net)) == 1

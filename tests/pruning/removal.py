@@ -1,0 +1,123 @@
+"""What tests of pruning do with a graph: choose what goes, remove it, hold the rest against the masked original."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+import irc
+from irc.analysis.channels import Channels, Group, Unit, trace_channels
+from irc.analysis.cost import cost
+from irc.backends.onnx.save import save_graph
+from irc.execution import Executable
+from irc.graph import Graph
+from irc.passes.channels.remove import remove_channels
+from irc.types import Array
+from irc.verify import verify
+from tests.pruning.masked import random_inputs, run_masked
+
+# Of the largest magnitude of an output. The products are the same, but sums have other orders and zeros among them;
+# the largest seen is LARGEST_SEEN.
+TOLERANCE = 1e-4
+# What one removed unit that comes back has to change at least: ten times the tolerance, so that neither rounding nor a
+# check that sees nothing passes for it. A unit in a hundred changes an output by about a tenth of what it is.
+JUMP = 1e-3
+
+
+@dataclass
+class Traced:
+    """A graph, its channels, and inputs of the traced shapes."""
+
+    graph: Graph
+    channels: Channels
+    inputs: dict[str, Array]
+
+
+def traced(graph: Graph) -> Traced:
+    channels = trace_channels(graph)
+    return Traced(graph, channels, random_inputs(graph, channels))
+
+
+def draw(channels: Channels, seed: int, *, kinds: Collection[str] = ("head", "channel", "dim")) -> list[Unit]:
+    """Some of the units of every group of the kinds: about 40 %, by seed 0 all but one."""
+    random = np.random.default_rng(seed)
+    chosen = []
+    for group in channels.groups:
+        if group.kind in kinds:
+            share = random.uniform(0.3, 0.5) if seed else 1.0
+            count = min(max(1, round(share * len(group.units))), len(group.units) - 1)
+            chosen += _some(group, count, random)
+    return chosen
+
+
+def _some(group: Group, count: int, random: np.random.Generator) -> list[Unit]:
+    """Units of a group; where rows choose for themselves, others in every row."""
+    rows = group.rows or (group.units,)
+    return [row[k] for row in rows for k in sorted(random.permutation(len(row))[:count].tolist())]
+
+
+def prune(model: Traced, units: list[Unit]) -> tuple[Graph, Array]:
+    """A copy of the graph without the units, and of every label whether it survived."""
+    keep = model.channels.keep(units)
+    graph = model.graph.copy()
+    channels = trace_channels(graph, model.channels.dims)
+    remove_channels(graph, channels, keep)
+    verify(graph)
+    return graph, keep
+
+
+def error(got: dict[str, Array], wanted: dict[str, Array]) -> float:
+    """The largest difference of any output, of the largest magnitude of that output."""
+    assert list(got) == list(wanted)
+    worst = 0.0
+    for name, array in wanted.items():
+        assert (got[name].shape, got[name].dtype) == (array.shape, array.dtype)
+        assert np.isfinite(array).all()
+        assert np.abs(array).max() > 0
+        worst = max(worst, float(np.abs(got[name] - array).max() / np.abs(array).max()))
+    return worst
+
+
+def run(graph: Graph, inputs: dict[str, Array]) -> dict[str, Array]:
+    return Executable(graph).run_numpy(inputs)
+
+
+def check_equal(model: Traced, units: list[Unit]) -> tuple[Graph, dict[str, Array]]:
+    """Remove the units, and hold the rest against the masked original; the pruned graph and its outputs."""
+    pruned, keep = prune(model, units)
+    assert cost(pruned).parameters < cost(model.graph).parameters
+    made = run(pruned, model.inputs)
+    assert error(made, run_masked(model.graph, model.channels, keep, model.inputs)) < TOLERANCE
+    return pruned, made
+
+
+def jump(model: Traced, units: list[Unit], made: dict[str, Array], *, tries: int = 12) -> float:
+    """How much a reference differs that leaves one of the removed units in: the most of some tries."""
+    worst = 0.0
+    for k in np.random.default_rng(0).permutation(len(units))[:tries]:
+        keep = model.channels.keep([unit for unit in units if unit is not units[k]])
+        worst = max(worst, error(made, run_masked(model.graph, model.channels, keep, model.inputs)))
+        if worst > JUMP:
+            break
+    return worst
+
+
+def check_file(graph: Graph, inputs: dict[str, Array], made: dict[str, Array], path: Path) -> None:
+    """The graph goes into one ordinary file, which gives the same wherever it is run."""
+    save_graph(graph, path)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    onnx.checker.check_model(str(path), full_check=True)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    by_onnxruntime = dict(zip(made, session.run(list(made), inputs), strict=True))
+    assert error(by_onnxruntime, made) < TOLERANCE
+    opened = irc.open(path)(inputs)
+    by_irc = dict(zip(made, opened if isinstance(opened, tuple) else (opened,), strict=True))
+    assert error(by_irc, made) < TOLERANCE
