@@ -8,7 +8,7 @@ from __future__ import annotations
 import types as pytypes
 import typing
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from functools import cache
 from typing import Any
 
@@ -79,6 +79,18 @@ def attribute_value(proto: AttributeProto) -> Attribute:
     if proto.type == AttributeProto.FLOATS:
         return tuple(map(_shortest, value))
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else value
+
+
+def attribute_of(op: OnnxOp, name: str) -> Attribute:
+    """An attribute of an `OnnxOp`; None if it does not have it."""
+    data = dict(op.serialized).get(name)
+    return None if data is None else attribute_value(AttributeProto.FromString(data))
+
+
+def with_attribute(op: OnnxOp, name: str, value: int) -> OnnxOp:
+    """The op with another whole number as an attribute that it has."""
+    data = onnx.helper.make_attribute(name, value).SerializeToString(deterministic=True)
+    return replace(op, serialized=tuple((key, data if key == name else old) for key, old in op.serialized))
 
 
 def _shortest(value: float) -> float:

@@ -29,7 +29,9 @@ from irc.ops.conv import Conv, ConvTranspose
 from irc.ops.fake_quant import FakeQuant
 from irc.ops.index import Concat, Gather, Pad
 from irc.ops.norm import GroupNormalization
+from irc.ops.onnx_op import OnnxOp
 from irc.ops.quantize import DequantizeLinear, QuantizeLinear
+from irc.ops.schema import with_attribute
 from irc.ops.shape import Shape, Size
 from irc.passes.edit import remove_dead
 from irc.passes.channels.movements import NotMovable, keep_along, mend_movement
@@ -182,6 +184,8 @@ class Plan:
             self._set(node, replace(op, num_groups=self._rows_left(node.output, op.num_groups)))
         elif isinstance(op, Attention):
             self._attention(node, op)
+        elif isinstance(op, OnnxOp) and op.name in ("LSTM", "GRU"):
+            self._recurrent(node, op)
         elif isinstance(op, FakeQuant | QuantizeLinear | DequantizeLinear):
             self._scales(node, op.axis)
         elif isinstance(op, Pad) or op.name == "Resize" or op.channels is ChannelKind.MOVEMENT:
@@ -219,6 +223,12 @@ class Plan:
     def _heads_left(self, value: Value, count: int) -> int:
         held = self.channels.labels.get(value)
         return count if held is None else int(keep_along(held, self.keep, 2).reshape(count, -1).any(1).sum())
+
+    def _recurrent(self, node: Node, op: OnnxOp) -> None:
+        """The number of hidden units is an attribute of its own."""
+        made = next((v for v in node.outputs if self.changed(v)), None)
+        if made is not None:
+            self._set(node, with_attribute(op, "hidden_size", self.shape(made)[-1]))
 
     def _scales(self, node: Node, axis: int | None) -> None:
         """Slice the scales and zero points of a quantized weight as the weight."""

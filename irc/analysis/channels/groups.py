@@ -195,8 +195,15 @@ class Channels:
         touched = self._touched(frozenset().union(*(u.labels for u in units)))
         if not touched:
             return None
-        first = min(label for u in units for label in u.labels)
-        return Group(self._name(first), "dim", units, rows, touched)
+        labels = frozenset().union(*(u.labels for u in units))
+        kind = "dim" if labels & self._within_rows else "channel"
+        return Group(self._name(min(labels)), kind, units, rows, touched)
+
+    @cached_property
+    def _within_rows(self) -> frozenset[int]:
+        """The labels of elements of heads or of groups of a convolution."""
+        held = [np.unique(b.matrix) for b in self.closure.blocks if b.rows is not None]
+        return frozenset(label for each in held for label in each.tolist() if label)
 
     @cached_property
     def _role_labels(self) -> dict[int, list[int]]:
