@@ -9,7 +9,7 @@ import numpy as np
 
 from irc.analysis.integer_plan import MASK, is_mask
 from irc.analysis.ranges import METHODS, choose_range
-from irc.analysis.saturation import LARGEST_ADDED, largest_sums, sum_limit
+from irc.analysis.saturation import LARGEST_ADDED
 from irc.errors import ModelError, OptionError
 from irc.execution.statistics import Histogram, Range, collect_histograms, collect_ranges
 from irc.graph import Graph, Node, Value
@@ -17,11 +17,12 @@ from irc.op import QuantKind
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.base import LOSSY, Pass, option
 from irc.passes.context import Context
+from irc.passes.scale_limits import reads_weight, scale_against_saturation, scale_for_bias
 from irc.target import QuantPolicy
 from irc.types import Array
 
+WEIGHTS = ("largest", "mean")
 _SMALLEST_SCALE = 1e-12
-_BIAS_LIMIT = 2.0**30  # of an int32 bias, with room for correct-bias
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Calibrate(Pass):
     method: str = option("min-max", help="how to choose the range of activations", choices=METHODS)
     percentile: float = option(99.999, help="per cent of the elements within the range, for method=percentile")
     vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
+    weights: str = option(
+        "largest", help="what scales of weights follow: the largest, or the mean (to train few bits)", choices=WEIGHTS
+    )
 
     def run(self, graph: Graph, context: Context) -> None:
         if not 50 < self.percentile <= 100:
@@ -57,7 +61,7 @@ class Calibrate(Pass):
         constants = [n for n in open_ones if n.constant(0) is not None]
         self._activations([n for n in open_ones if n.constant(0) is None], graph, context)
         for node in constants:  # last, so that the ranges of activations are the float model's
-            _calibrate_constant(node, self.vnni, context)
+            _calibrate_constant(node, self.vnni, self.weights, context)
         _floor_weight_scales(graph)
 
     def _activations(self, nodes: list[Node], graph: Graph, context: Context) -> None:
@@ -88,9 +92,7 @@ class Calibrate(Pass):
         for node in removed:
             node.graph.replace(node, [_source(node)])
 
-    def _range(
-        self, node: Node, seen: Range, histogram: Histogram | None, policy: QuantPolicy
-    ) -> tuple[float, float]:
+    def _range(self, node: Node, seen: Range, histogram: Histogram | None, policy: QuantPolicy) -> tuple[float, float]:
         if histogram is None:
             return seen.low, seen.high
         op = _op(node)
@@ -144,10 +146,10 @@ def _join_concats(graph: Graph, chosen: dict[Node, tuple[float, float]]) -> None
         chosen.update(dict.fromkeys(group, (low, high)))
 
 
-def _calibrate_constant(node: Node, vnni: bool, context: Context) -> None:
+def _calibrate_constant(node: Node, vnni: bool, weights: str, context: Context) -> None:
     data, op = node.constant(0), _op(node)
     assert data is not None
-    is_weight = any(_reads_weight(u, node.output) for u in node.output.users)
+    is_weight = any(reads_weight(u, node.output) for u in node.output.users)
     if np.isnan(data).any() or (is_weight and not np.isfinite(data).all()):
         readers = ", ".join(repr(u) for u in node.output.users)
         raise ModelError(f"weight '{_source(node).name}' of {readers} holds NaN or infinite values; cannot quantize it")
@@ -162,24 +164,15 @@ def _calibrate_constant(node: Node, vnni: bool, context: Context) -> None:
         return
     axes = tuple(a for a in range(data.ndim) if a != op.axis)
     largest = np.abs(data).max(axis=axes, initial=0)
+    if is_weight and weights == "mean" and data.size:
+        largest = 2 * np.abs(data).mean(axis=axes) * np.sqrt(op.qmax)
     if is_weight and not vnni and op.qmax <= LARGEST_ADDED:
-        users = [user for user in node.output.users if _reads_weight(user, node.output)]
-        needed = np.max([_needed(user, data, context) for user in users], axis=0) * op.qmax
+        users = [user for user in node.output.users if reads_weight(user, node.output)]
+        policy = context.target.policy
+        needed = np.max([scale_against_saturation(user, data, policy) for user in users], axis=0) * op.qmax
         largest = np.maximum(largest, needed if op.axis is not None else needed.max(initial=0))
     scales = np.asarray(np.maximum(largest / op.qmax, _SMALLEST_SCALE), np.float32)
     set_scale(node, scales, np.zeros(scales.shape, np.int32))
-
-
-def _needed(user: Node, data: Array, context: Context) -> Array:
-    """The scale of each output channel that keeps what the target adds in 16 bits from saturating."""
-    policy = context.target.policy
-    products = policy.adds_in_16_bits(user.op, data.shape)
-    return largest_sums(user, data, products, by_rows=policy.adds_by_rows) / sum_limit(products)
-
-
-def _reads_weight(user: Node, value: Value) -> bool:
-    weight = user.op.quant.weight
-    return user.op.quant.kind is QuantKind.CONTRACTION and weight is not None and user.input(weight) is value
 
 
 def _shares_with(node: Node) -> Node | None:
@@ -229,8 +222,8 @@ def _floor_weight_scales(graph: Graph) -> None:
         data_scale, scale = data.constant(1), weight.constant(1)
         if data_scale is None or scale is None:
             continue
-        needed = np.abs(bias) / (float(data_scale) * _BIAS_LIMIT)
-        floored = np.asarray(np.maximum(scale, _per_scale(needed, scale)), np.float32)
+        needed = scale_for_bias(bias, float(data_scale), scale.shape)
+        floored = np.asarray(np.maximum(scale, needed), np.float32)
         held = weight.input(1)
         if held is not None and held.use_count == 1:
             held.data = floored
@@ -242,10 +235,3 @@ def _fake_quant(node: Node, index: int) -> Node | None:
     value = node.input(index)
     maker = value.producer if value is not None else None
     return maker if maker is not None and isinstance(maker.op, FakeQuant) else None
-
-
-def _per_scale(needed: Array, scale: Array) -> Array:
-    """The largest of what a weight scale's biases need: one each, one for all, or one for each group's same channel."""
-    if scale.ndim == 0 or needed.size % scale.size:
-        return np.asarray(needed.max(initial=0))
-    return np.asarray(needed.reshape(-1, scale.size).max(axis=0))

@@ -1,7 +1,7 @@
 """What the scales of weights must not fall below: `calibrate` keeps to it, and training must not undo that.
 
-    scale[c] >= largest sum of neighbours / limit       where the target adds products in 16 bits (saturation)
-    scale[c] >= |bias[c]| / (data scale * 2^30)         the bias fits an int32
+scale[c] >= largest sum of neighbours / limit       where the target adds products in 16 bits (saturation)
+scale[c] >= |bias[c]| / (data scale * 2^30)         the bias fits an int32
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def scale_against_saturation(user: Node, weight: Array, policy: QuantPolicy) -> 
 
 
 def scale_for_bias(bias: Array, data_scale: float, shape: tuple[int, ...]) -> Array:
-    """The scales of a weight that let the bias fit an int32; of the weight's scale's shape."""
+    """The scales of a weight, of this shape, that let the bias fit an int32.
+
+    One for each output channel, one for all, or one for each group's same channel.
+    """
     needed = np.abs(bias) / (data_scale * BIAS_LIMIT)
     if not shape or needed.size % shape[0]:
         return np.asarray(needed.max(initial=0))

@@ -14,14 +14,14 @@ from irc.execution.training.data import TrainingData, chunks_of
 from irc.execution.training.distributed import World, join_world
 from irc.execution.training.identity import data_digest, graph_digest
 from irc.execution.training.loop import History, Task, train
-from irc.execution.training.losses import KINDS, Term, parse_term
+from irc.execution.training.losses import Term, parse_term
 from irc.execution.training.objective import Objective, make_losses, taps
 from irc.execution.training.recipe import BATCH_NORM, OPTIMIZERS, SCHEDULES, Recipe
 from irc.execution.training.stacking import can_stack
 from irc.execution.training.steps import StepSizes
 from irc.execution.training.weights import frozen_norms, trained_weights
-from irc.graph import Graph
-from irc.names import is_function_name, resolve
+from irc.graph import Graph, Value
+from irc.names import resolve
 from irc.passes.base import LOSSY, Pass, option
 from irc.passes.context import Context, Evaluate
 from irc.passes.numerics import unwrap
@@ -118,7 +118,12 @@ class Training(Pass):
                     "statistics (a model exported with a symbolic batch would train them)"
                 )
         objective = Objective(student, master, losses)
-        objective.prepare(chunks_of(first, source.names, stacked=stacked)[0])
+        chunk = chunks_of(first, source.names, stacked=stacked)[0]
+        objective.prepare(chunk)
+        branches = any(node.op.name == "If" for node in graph.walk())
+        unreached = [] if branches else objective.unreached(chunk, trained)
+        for value in unreached:
+            trained.pop(value).requires_grad_(False)
         metric = self._metric(graph, context, student)
         limits = ScaleLimits(graph, trained, context.target.policy)
         identity = self._identity(graph, teacher, context, source) if self.checkpoint else {}
@@ -131,6 +136,7 @@ class Training(Pass):
             norms,
             StepSizes(trained),
             stacked,
+            branches,
             context.progress,
             metric,
             limits.hold,
@@ -141,7 +147,7 @@ class Training(Pass):
             value.data = parameter.detach().numpy(force=True).copy()
         for norm in norms:
             norm.write_back()
-        self._report(history, context, world, stacked)
+        self._report(history, context, world, unreached)
 
     def _metric(self, graph: Graph, context: Context, student: Executable) -> Callable[[], float] | None:
         """The user's metric of the model as it is while it trains."""
@@ -151,7 +157,7 @@ class Training(Pass):
         if found is None:
             if self.patience:
                 raise OptionError(
-                    f"{self.pass_name()}: patience={self.patience} needs a metric: give compile(evaluate=…) or evaluate="
+                    f"{self.pass_name()}: patience={self.patience} needs a metric; give compile(evaluate=…)"
                 )
             return None
         signature = input_signature(graph)
@@ -178,7 +184,7 @@ class Training(Pass):
             **options,
         }
 
-    def _report(self, history: History, context: Context, world: World, stacked: bool) -> None:
+    def _report(self, history: History, context: Context, world: World, unreached: Sequence[Value]) -> None:
         """Note what the training did."""
         losses, steps = history.epoch_losses(), len(history.losses)
         among = f" on {world.size} processes" if world.size > 1 else ""
@@ -197,14 +203,6 @@ class Training(Pass):
             done = history.resumed == steps
             what = "had finished this training" if done else f"let it go on from step {history.resumed}"
             context.note(f"the checkpoint in '{self.checkpoint}' {what}")
-        if history.unreached:
-            names = ", ".join(history.unreached[:4]) + (", …" if len(history.unreached) > 4 else "")
-            context.note(f"the loss does not depend on {len(history.unreached)} weights, which stay as they are: {names}")
-
-
-def check_kinds(terms: Iterable[Term]) -> None:
-    """Every kind of a term is one that there is."""
-    assert {t.kind for t in terms} <= {*KINDS, "function"}
-
-
-__all__ = ["Training", "is_function_name"]
+        if unreached:
+            names = ", ".join(v.name for v in unreached[:4]) + (", …" if len(unreached) > 4 else "")
+            context.note(f"the loss does not depend on {len(unreached)} weights, which stay as they are: {names}")

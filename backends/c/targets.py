@@ -8,6 +8,7 @@ from dataclasses import replace
 from irc.backends.c.isa import MACHINES, Isa, host_isas, host_machine
 from irc.backends.c.lowering import is_covered
 from irc.backends.c.packing import is_winograd_shape
+from irc.backends.measure import c_latency
 from irc.graph import Graph, Node
 from irc.op import Op
 from irc.ops.fake_quant import FakeQuant
@@ -65,7 +66,8 @@ def _adds(machine: str, isas: tuple[Isa, ...]) -> Callable[[Op, tuple[int, ...]]
 
 def _target(machine: str, title: str, isas: tuple[Isa, ...]) -> Target:
     policy = replace(INTEGER_POLICY, adds_in_16_bits=_adds(machine, isas), adds_by_rows=True)
-    return Target(f"c:{machine}", "c", title, policy, takes, refuses)
+    latency = c_latency if machine in ("host", "portable", host_machine()) else None
+    return Target(f"c:{machine}", "c", title, policy, takes, refuses, channel_multiple=8, latency=latency)
 
 
 TARGETS = {

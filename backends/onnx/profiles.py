@@ -12,6 +12,7 @@ import onnx
 import onnxruntime as ort
 
 from irc.analysis.saturation import adds_pairs
+from irc.backends.measure import onnx_latency
 from irc.op import Op
 from irc.signature import OWN_DOMAIN
 from irc.target import IntegerFormat, QuantPolicy, Target
@@ -62,6 +63,7 @@ TARGETS = {
             QuantPolicy(activation=_U8, weight=_S8, integer_ops=_ONNXRUNTIME, adds_in_16_bits=adds_pairs),
             has_schema,
             channel_multiple=8,
+            latency=onnx_latency,
         ),
         Target(
             "onnx:arm",

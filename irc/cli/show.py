@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
     layers: Annotated[bool, typer.Option("--layers", help="One row a layer: type, parameters, bytes, MACs.")] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="What can be pruned: groups of channels, what goes with each, and barriers.")
+    ] = False,
     text: Annotated[bool, typer.Option("--text", help="Print the IR instead.")] = False,
 ) -> None:
     """Print the summary of a model: inputs, outputs, operators, parameters, bytes, MACs, peak activation memory."""
@@ -31,6 +34,9 @@ def command(
     if layers:
         print_text("")
         _print_layers(graph)
+    if groups:
+        print_text("")
+        _print_groups(graph)
 
 
 def _print_summary(model: str, graph: Graph) -> None:
@@ -78,3 +84,22 @@ def _print_layers(graph: Graph) -> None:
         type = "" if layer.type is None else str(layer.type)
         add_row(table, layer.name, layer.op, type, f"{layer.parameters:,}", f"{layer.bytes:,}", f"{layer.macs:,}")
     print_table(table)
+
+
+def _print_groups(graph: Graph) -> None:
+    """The groups as `prune-channels` finds them behind `fold-constants, simplify`."""
+    from irc.analysis.channels import trace_channels
+    from irc.passes import FoldConstants, Simplify
+    from irc.passes.context import plain_context
+
+    context = plain_context(graph)
+    for each in (FoldConstants(), Simplify()):
+        each.run(graph, context)
+    channels = trace_channels(graph)
+    table = make_table("group", "kind", "units", "goes with each unit", left=("kind", "goes with each unit"))
+    for group in channels.groups:
+        add_row(table, group.name, group.kind, f"{len(group.units):,}", ", ".join(channels.slices(group)))
+    print_table(table)
+    for barrier in dict.fromkeys(channels.barriers):
+        where = "graph" if barrier.node is None else repr(barrier.node)
+        print_text(f"barrier: {where}: {barrier.reason}")

@@ -1,6 +1,6 @@
 """`Executable`: a graph that runs, is watched, and trains.
 
-    graph --Executable--> module (torch.fx.GraphModule) --write_back--> graph
+graph --Executable--> module (torch.fx.GraphModule) --write_back--> graph
 """
 
 from __future__ import annotations

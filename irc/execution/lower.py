@@ -1,7 +1,7 @@
 """Lower a Graph to a `torch.fx.GraphModule`.
 
-    node      ->  call_module, one module a node, at the path of the node's name ("layer1.0.conv1")
-    constant  ->  get_attr, a parameter or buffer at the path of its name ("layer1.0.conv1.weight")
+node      ->  call_module, one module a node, at the path of the node's name ("layer1.0.conv1")
+constant  ->  get_attr, a parameter or buffer at the path of its name ("layer1.0.conv1.weight")
 """
 
 from __future__ import annotations

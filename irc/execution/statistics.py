@@ -1,6 +1,6 @@
 """Statistics of values over a stream of samples, in memory that does not grow with the stream.
 
-    samples --collect_ranges--> {value: Range} --collect_histograms--> {value: Histogram}
+samples --collect_ranges--> {value: Range} --collect_histograms--> {value: Histogram}
 """
 
 from __future__ import annotations

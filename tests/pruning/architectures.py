@@ -138,9 +138,9 @@ ARCHITECTURES: dict[str, Callable[[], Model]] = {
 
 # written by the exporter that traces TorchScript, in another style; torch's other one cannot decompose swin and t5
 TORCHSCRIPT = frozenset({
-    "albert", "convnext", "deit", "densenet", "falcon", "gru", "inception", "lenet", "lstm", "option_a",
-    "pixel_shuffle", "prelu", "resnet50", "resnext", "shufflenet_v2", "squeezenet", "swin", "t5", "tcn", "vgg",
-    "wav2vec2", "whisper",
+    "albert", "convnext", "deit", "densenet", "efficientnet", "falcon", "gru", "inception", "lenet", "lstm", "mnasnet",
+    "mobilenet_v2", "option_a", "pixel_shuffle", "prelu", "resnet50", "resnext", "shufflenet_v2", "squeezenet", "swin",
+    "t5", "tcn", "vgg", "wav2vec2", "whisper",
 })  # fmt: skip
 # of any batch size
 DYNAMIC = frozenset({

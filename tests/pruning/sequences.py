@@ -112,7 +112,7 @@ class FusedQkv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.position
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.position
         for k, (attention, mlp) in enumerate(zip(self.attention, self.mlp, strict=True)):
             x = x + attention(self.norms[2 * k](x))
             x = x + mlp(self.norms[2 * k + 1](x))

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from irc.analysis.channels.arrays import Mask, compact, core, spread
+from irc.analysis.channels.arrays import Mask, compact, core, spread, varying
 from irc.analysis.channels.chains import Chain, find_chains
 from irc.analysis.channels.closure import Closure
 from irc.analysis.channels.matrices import components, distinct_rows, matrices
@@ -99,6 +99,14 @@ class Channels:
         flawed = [v for v, held in self.labels.items() if v not in skipped and compact(held, keep) is None]
         flawed += [role.value for role in self.roles if compact(role.labels, keep) is None]
         return list(dict.fromkeys(flawed))
+
+    def slices(self, group: Group) -> list[str]:
+        """The weights' slices that go with a unit of the group: `conv1.weight[0]`, the axes in brackets."""
+        held: dict[str, None] = {}
+        for index in group.roles:
+            role = self.roles[index]
+            held[f"{role.value.name}[{', '.join(map(str, varying(role.labels)))}]"] = None
+        return list(held)
 
     # ---- groups
 

@@ -44,6 +44,7 @@ class TrainedBatchNorm(nn.Module):
         self.counted = True
         self.register_buffer("mean", torch.from_numpy(np.array(mean)))
         self.register_buffer("var", torch.from_numpy(np.array(var)))
+        self.eval()  # until training begins
 
     def run(self, x: torch.Tensor, scale: torch.Tensor, b: torch.Tensor, *_: Any) -> torch.Tensor:
         """As the op does it; the node's constant statistics are passed in and not used."""

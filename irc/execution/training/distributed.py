@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 _GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
 
@@ -70,6 +72,17 @@ def join_world() -> World:
 def is_first_process() -> bool:
     """Whether this process writes and prints for all that were started with it; joins nothing."""
     return not all(name in os.environ for name in _GIVEN) or os.environ["RANK"] == "0"
+
+
+def distributed(module: nn.Module, *, branches: bool) -> nn.Module:
+    """The module in DistributedDataParallel, which takes the mean of the gradients over all processes.
+
+    branches : whether parameters may be without a gradient in some steps
+    """
+    kind = nn.parallel.DistributedDataParallel
+    newer = "forward_sync_buffers" in inspect.signature(kind).parameters
+    buffers: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}  # they are equal anyway
+    return kind(module, find_unused_parameters=branches, **buffers)
 
 
 def _leave() -> None:

@@ -83,7 +83,9 @@ def paired_layers(student: Graph, teacher: Graph, target: str) -> list[tuple[Lay
     if equal:
         other = find_layers(teacher, right)
         if len(mine) != len(other):
-            raise OptionError(f"'{left}' means {len(mine)} layers and '{right}' {len(other)}; name pairs of equal numbers")
+            raise OptionError(
+                f"'{left}' means {len(mine)} layers and '{right}' {len(other)}; name pairs of equal numbers"
+            )
         return list(zip(mine.values(), other.values(), strict=True))
     theirs = find_layers(teacher, left)
     pairs = [(layer, theirs[name]) for name, layer in mine.items() if name in theirs]

@@ -1,6 +1,6 @@
 """The training loop: ordinary PyTorch, resumable at every checkpoint, the same alone and among several processes.
 
-    epoch ::= (batch -> chunks -> forward, backward … -> one step of the optimizer)*  evaluate  checkpoint
+epoch ::= (batch -> chunks -> forward, backward … -> one step of the optimizer)*  evaluate  checkpoint
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from irc.atomic import atomic_file
-from irc.errors import ModelError, OptionError
+from irc.errors import OptionError
 from irc.execution.training.batch_norm import TrainedBatchNorm
 from irc.execution.training.checkpoint import read_checkpoint, write_checkpoint
 from irc.execution.training.data import Item, TrainingData, chunks_of, shared_out
-from irc.execution.training.distributed import World
+from irc.execution.training.distributed import World, distributed
 from irc.execution.training.identity import check_identity
 from irc.execution.training.objective import Objective
 from irc.execution.training.optimizers import Schedule, make_optimizer
@@ -31,8 +31,6 @@ from irc.execution.training.steps import StepSizes
 from irc.execution.training.weights import parameter_groups
 from irc.graph import Value
 from irc.report.progress import LiveTitle, Progress
-
-_UNREACHED = 4  # names that a note shows
 
 
 @dataclass
@@ -44,7 +42,6 @@ class History:
     metrics : by `evaluate`, before training and after each epoch
     best : the epoch whose weights are given; 0 for those that came in
     resumed : the step from which a checkpoint let it go on; None without one
-    unreached : trained weights that the loss does not depend on
     """
 
     losses: list[float] = field(default_factory=list)
@@ -53,7 +50,6 @@ class History:
     best: int = 0
     done: bool = False
     resumed: int | None = None
-    unreached: list[str] = field(default_factory=list)
 
     def epoch_losses(self) -> list[float]:
         """The mean loss of each epoch."""
@@ -67,6 +63,7 @@ class Task:
 
     trained : the parameters, by the weight of the graph that each is
     stacked : whether samples run as one batch
+    branches : whether it depends on the data which weights take part
     evaluate : the metric of the model as it is now, or None
     after_epoch : called at the end of each epoch, before it is evaluated
     identity : what a checkpoint must be of
@@ -80,6 +77,7 @@ class Task:
     norms: list[TrainedBatchNorm]
     scales: StepSizes
     stacked: bool
+    branches: bool
     progress: Progress
     evaluate: Callable[[], float] | None = None
     after_epoch: Callable[[], None] = lambda: None
@@ -93,7 +91,6 @@ def train(task: Task) -> History:
     ------
     DataError : a sample or a checkpoint does not fit.
     OptionError : the loss became infinite or not a number.
-    ModelError : the loss depends on no trained weight.
     KeyboardInterrupt : with a text that says how to go on.
     """
     with preserved_randomness():
@@ -109,9 +106,7 @@ class _Loop:
         self.best: dict[str, torch.Tensor] | None = None
         projections = [p for loss in task.objective.losses for p in loss.parameters()]
         self.parameters = [*task.trained.values(), *projections]
-        self.optimizer = make_optimizer(
-            recipe, parameter_groups(dict(task.trained), projections, recipe.weight_decay)
-        )
+        self.optimizer = make_optimizer(recipe, parameter_groups(dict(task.trained), projections, recipe.weight_decay))
         self.epoch_length = 0 if recipe.steps else task.data.steps_per_epoch()
         self.total = recipe.steps or recipe.epochs * self.epoch_length
         self.schedule = Schedule(recipe, self.optimizer, self.total)
@@ -123,9 +118,7 @@ class _Loop:
         """From the start, or from the checkpoint."""
         self._resume()
         if self.task.world.size > 1:
-            self.module = nn.parallel.DistributedDataParallel(
-                self.task.objective, broadcast_buffers=False, find_unused_parameters=True
-            )
+            self.module = distributed(self.task.objective, branches=self.task.branches)
         try:
             if not self.history.done and not self.history.metrics and self.task.evaluate is not None:
                 self._evaluate()
@@ -197,8 +190,6 @@ class _Loop:
                     norm.counted = chunk.share > 0
                 task.scales.rows = chunk.rows
                 loss = self.module(chunk)
-                if not loss.requires_grad:
-                    raise ModelError(f"{self.recipe.name}: the loss depends on no trained weight; {self._barrier()}")
                 torch.autograd.backward(loss * (chunk.share * task.world.size))  # DDP takes the mean over processes
             total += float(loss.detach()) * chunk.share if chunk.share else 0.0
         total = task.world.total(total)
@@ -207,8 +198,6 @@ class _Loop:
                 f"{self.recipe.name}: the loss is {total} at step {self.step + 1} (epoch {self.epoch + 1}); give a "
                 f"smaller lr than {self.recipe.lr:g}, a longer warmup, or clip=1"
             )
-        if self.step == 0:
-            self.history.unreached = [v.name for v, held in task.trained.items() if held.grad is None]
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         self.optimizer.step()
@@ -220,14 +209,8 @@ class _Loop:
     def _quiet(self, more: bool) -> AbstractContextManager[None]:
         """Gradients are exchanged with the last chunk of a step only."""
         if more and isinstance(self.module, nn.parallel.DistributedDataParallel):
-            return self.module.no_sync()  # type: ignore[no-any-return]  # torch
+            return self.module.no_sync()
         return nullcontext()
-
-    def _barrier(self) -> str:
-        nodes = [n for n in self.task.objective.student.graph.walk() if type(n.op).__name__ == "OnnxOp"]
-        if nodes:
-            return f"{nodes[-1]!r} runs in onnxruntime, which has no gradients; train the layers behind it"
-        return "train, freeze and the layers of the loss leave nothing that would change it"
 
     # ---- between the steps
 
@@ -272,7 +255,6 @@ class _Loop:
         losses = found["losses"].tolist()
         self.history = History(losses, found["epoch_steps"], found["metrics"], found["best_epoch"], found["done"])
         self.history.resumed = self.step
-        self.history.unreached = found["unreached"]
         if not self.history.done:
             self.optimizer.load_state_dict(found["optimizer"])
 
@@ -294,7 +276,6 @@ class _Loop:
             "losses": torch.tensor(history.losses, dtype=torch.float64),
             "epoch_steps": history.epoch_steps,
             "metrics": history.metrics,
-            "unreached": history.unreached,
         }
         write_checkpoint(self._folder, state)
         self.saved = self.step

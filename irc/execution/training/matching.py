@@ -58,7 +58,8 @@ class Matching(Loss):
         s, t = self.made(reading), reading.teacher[self.teacher[0]]
         if self.axis is not None and self.projection is not None:
             s = (s.movedim(self.axis, -1) @ self.projection).movedim(-1, self.axis)
-        return ((s - t) ** 2).mean() * self.scale
+        error: torch.Tensor = ((s - t) ** 2).mean() * self.scale
+        return error
 
 
 def least_squares(s: torch.Tensor, t: torch.Tensor, axis: int) -> torch.Tensor:
@@ -67,7 +68,9 @@ def least_squares(s: torch.Tensor, t: torch.Tensor, axis: int) -> torch.Tensor:
     wanted = t.movedim(axis, -1).reshape(-1, t.shape[axis]).double()
     moments = rows.T @ rows
     ridge = _RIDGE * moments.diagonal().mean().clamp(min=1e-12)
-    return torch.linalg.solve(moments + ridge * torch.eye(len(moments), dtype=moments.dtype), rows.T @ wanted).to(s.dtype)
+    return torch.linalg.solve(moments + ridge * torch.eye(len(moments), dtype=moments.dtype), rows.T @ wanted).to(
+        s.dtype
+    )
 
 
 class Reconstruction(Matching):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from irc.errors import OptionError
+from irc.errors import ModelError, OptionError
 from irc.execution.executable import Executable
 from irc.execution.training.data import Chunk
 from irc.execution.training.layers import paired_layers, unfolded
@@ -24,6 +24,7 @@ from irc.execution.training.losses import (
 )
 from irc.execution.training.matching import Matching, Reconstruction
 from irc.graph import Graph, Value
+from irc.ops.onnx_op import OnnxOp
 
 
 class Objective(nn.Module):
@@ -70,7 +71,26 @@ class Objective(nn.Module):
         with torch.no_grad():
             reading = self.reading(chunk)
         for loss in self.losses:
+            assert isinstance(loss, Loss)
             loss.prepare(reading)
+
+    def unreached(self, chunk: Chunk, trained: Mapping[Value, nn.Parameter]) -> list[Value]:
+        """The weights that the loss of a chunk does not depend on; to be asked before training.
+
+        Raises
+        ------
+        ModelError : it depends on none.
+        """
+        loss = self(chunk)
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
+        found = [value for value, held in trained.items() if held.grad is None]
+        if len(found) == len(trained):
+            opaque = [n for n in self.student.graph.walk() if isinstance(n.op, OnnxOp)]
+            why = f"; {opaque[-1]!r} runs in onnxruntime, which has no gradients" if opaque else ""
+            raise ModelError(f"the loss depends on none of the {len(trained)} weights that are to be trained{why}")
+        self.zero_grad(set_to_none=True)
+        return found
 
 
 def taps(graph: Graph, losses: Sequence[nn.Module], *, teacher: bool) -> list[Value]:
@@ -110,7 +130,10 @@ def _losses_of(term: Term, student: Graph, teacher: Graph | None, name: str, tem
         return [LabelError(each, output_value(student, each)) for each in outputs]
     assert teacher is not None
     if term.kind in ("mse", "kl"):
-        pairs = [(e, output_value(student, e), _same_output(student, teacher, e)) for e in chosen_outputs(student, term.target, name)]
+        pairs = [
+            (e, output_value(student, e), _same_output(student, teacher, e))
+            for e in chosen_outputs(student, term.target, name)
+        ]
         if term.kind == "kl":
             return [Divergence(mine, theirs, temperature) for _, mine, theirs in pairs]
         return [Matching(mine, theirs, f"output '{each}'") for each, mine, theirs in pairs]

@@ -23,7 +23,9 @@ def can_stack(runs: Sequence[Executable], items: Sequence[Item]) -> bool:
     names = [v.name for v in runs[0].graph.inputs]
     if set(first.sample) != set(names) or any(a.ndim == 0 or len(a) != first.rows for a in first.sample.values()):
         return False
-    alike = [i for i in items if {n: a.shape for n, a in i.sample.items()} == {n: a.shape for n, a in first.sample.items()}]
+    alike = [
+        i for i in items if {n: a.shape for n, a in i.sample.items()} == {n: a.shape for n, a in first.sample.items()}
+    ]
     pair = [first, alike[-1]]
     return all(_is_stackable(run, pair, names) for run in runs)
 

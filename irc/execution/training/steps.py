@@ -30,7 +30,7 @@ class StepSizes:
         self.least = [held.detach().abs() * _SMALLEST for held in self.scales.values()]
         for value, held in self.scales.items():
             if any(_reads_activation(use.user) for use in value.uses):
-                held.register_hook(self._balanced)
+                held.register_hook(self._balanced)  # type: ignore[no-untyped-call]  # torch
 
     def _balanced(self, gradient: torch.Tensor) -> torch.Tensor:
         return gradient * math.sqrt(self.rows)
@@ -44,7 +44,9 @@ class StepSizes:
 
 def is_scale(value: Value) -> bool:
     """Whether a FakeQuant has the value for its scale."""
-    return any(isinstance(use.user, Node) and isinstance(use.user.op, FakeQuant) and use.index == 1 for use in value.uses)
+    return any(
+        isinstance(use.user, Node) and isinstance(use.user.op, FakeQuant) and use.index == 1 for use in value.uses
+    )
 
 
 def _reads_activation(user: object) -> bool:

@@ -19,10 +19,14 @@ from irc.execution.training.steps import is_scale
 from irc.graph import Graph, Node, Value
 
 _ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
-_SETTINGS = frozenset({"Pow", "Where", "Max", "Min", "Mod", "Equal", "Less", "Greater", "Range", "Clip", "Pad", "Resize"})
+_SETTINGS = frozenset(
+    {"Pow", "Where", "Max", "Min", "Mod", "Equal", "Less", "Greater", "Range", "Clip", "Pad", "Resize"}
+)
 
 
-def trained_weights(run: Executable, train: Sequence[str], freeze: Sequence[str], name: str) -> dict[Value, nn.Parameter]:
+def trained_weights(
+    run: Executable, train: Sequence[str], freeze: Sequence[str], name: str
+) -> dict[Value, nn.Parameter]:
     """The parameters to train; the others of `run` no longer ask for gradients.
 
     train, freeze : patterns of layers, nodes or weights; only those of `train` if there are any, none of `freeze`
@@ -49,7 +53,9 @@ def trained_weights(run: Executable, train: Sequence[str], freeze: Sequence[str]
     return trained
 
 
-def parameter_groups(trained: dict[Value, nn.Parameter], others: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    trained: dict[Value, nn.Parameter], others: Sequence[nn.Parameter], decay: float
+) -> list[dict[str, Any]]:
     """The parameters in two groups for an optimizer: those with weight decay, and those without.
 
     others : parameters that no weight holds: projections
