@@ -1,8 +1,8 @@
 """irc's C backend, as two more of those that are compared.
 
-`irc` is the Python artifact, as `irc.open` brings it back: without torch, as preparing built the library, which is found
-by the model's content. `irc-lib` is the shared library alone, called through ctypes as a C program would: neither irc
-nor torch is in its process, so its load time and memory are the deployed product's.
+`irc` is the Python artifact, as `irc.open` brings it back: without torch, as preparing has built the library.
+`irc-lib` is the shared library alone, called through ctypes as a C program would: neither irc nor torch is in its
+process, so its load time and memory are the deployed product's.
 """
 
 from __future__ import annotations

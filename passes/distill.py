@@ -75,5 +75,6 @@ def read_teacher(given: Any, context: Context) -> Graph:
     if type(given).__name__ == "ModelProto":
         return read_onnx(given)
     raise OptionError(
-        f"distill: a {type(given).__name__} is no teacher; give a path of .onnx or .irc, or a Graph: irc.load(module, inputs)"
+        f"distill: a {type(given).__name__} is no teacher; give a path of .onnx or .irc, or the Graph that "
+        "irc.load(module, inputs) makes"
     )

@@ -29,8 +29,8 @@ class FineTune(Training):
     FakeQuants train too: rounding straight through, scales as learned step sizes (Esser 2020, "Learned Step Size
     Quantization"), zero points as they are. `insert-fake-quant, calibrate, fine-tune` is quantization-aware training.
 
-    Valid for any graph whose loss depends on a weight; lossy by its nature. Deterministic with the seed. Under `torchrun`
-    the processes share each batch.
+    Valid for any graph whose loss depends on a weight; lossy by its nature. Deterministic with the seed. Under
+    `torchrun` the processes share each batch.
     """
 
     def run(self, graph: Graph, context: Context) -> None:

@@ -6,16 +6,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from torch import nn
+
 from irc.errors import DataError, IrcError, OptionError
 from irc.execution.executable import Executable
 from irc.execution.samples import check_sample, input_signature
-from irc.execution.training.batch_norm import train_batch_norms
-from irc.execution.training.data import TrainingData, chunks_of
+from irc.execution.training.batch_norm import TrainedBatchNorm, train_batch_norms
+from irc.execution.training.chunks import chunks_of
+from irc.execution.training.data import TrainingData
 from irc.execution.training.distributed import World, join_world
+from irc.execution.training.history import History
 from irc.execution.training.identity import data_digest, graph_digest
-from irc.execution.training.loop import History, Task, train
-from irc.execution.training.losses import Term, parse_term
+from irc.execution.training.loop import Task, train
+from irc.execution.training.losses import Loss, Term, parse_term
 from irc.execution.training.objective import Objective, make_losses, taps
+from irc.execution.training.randomness import preserved_randomness
 from irc.execution.training.recipe import BATCH_NORM, OPTIMIZERS, SCHEDULES, Recipe
 from irc.execution.training.stacking import can_stack
 from irc.execution.training.steps import StepSizes
@@ -95,28 +100,26 @@ class Training(Pass):
         temperature: float = 1.0,
     ) -> None:
         """Train the graph's weights to make the loss small, and put them into it."""
-        recipe, world, name = self.recipe(context.seed), join_world(), self.pass_name()
-        labelled = any(t.kind == "cross-entropy" or (t.kind == "mse" and teacher is None) for t in terms)
-        labelled |= teacher is None  # the user's function then has nothing else to go by
+        with preserved_randomness():
+            self._fit(_Work(self, graph, context, teacher, terms, temperature), data)
+
+    def _fit(self, work: _Work, data: Any) -> None:
+        graph, context, teacher, name = work.graph, work.context, work.teacher, self.pass_name()
+        recipe, world = self.recipe(context.seed), join_world()
         source = TrainingData(
-            data, graph, batch=self.batch, seed=context.seed, shuffle=self.shuffle, labelled=labelled, name=name
+            data,
+            graph,
+            batch=self.batch,
+            seed=context.seed,
+            shuffle=self.shuffle,
+            labelled=work.needs_labels(),
+            name=name,
         )
-        losses = make_losses(terms, graph, teacher, name=name, temperature=temperature)
-        every = [loss for _, loss in losses]
-        student = Executable(graph, trainable=True, taps=taps(graph, every, teacher=False))
-        master = None if teacher is None else Executable(teacher, taps=taps(teacher, every, teacher=True))
+        student, master, losses = work.models()
         first = next(source.batches(0))
         stacked = can_stack([student] if master is None else [student, master], first)
         trained = trained_weights(student, self.train, self.freeze, name)
-        norms = []
-        if self.batch_norm == "train" and (wanted := set(student.modules) - frozen_norms(student, trained)):
-            if stacked:
-                norms = train_batch_norms(student, set(student.modules) - wanted, world)
-            elif any(n.op.name == "BatchNormalization" for n in wanted):
-                context.note(
-                    "samples run one by one, as the model does not take several in a batch: batch norms keep their "
-                    "statistics (a model exported with a symbolic batch would train them)"
-                )
+        norms = self._norms(student, trained, world, context, stacked=stacked)
         objective = Objective(student, master, losses)
         chunk = chunks_of(first, source.names, stacked=stacked)[0]
         objective.prepare(chunk)
@@ -124,30 +127,40 @@ class Training(Pass):
         unreached = [] if branches else objective.unreached(chunk, trained)
         for value in unreached:
             trained.pop(value).requires_grad_(False)
-        metric = self._metric(graph, context, student)
-        limits = ScaleLimits(graph, trained, context.target.policy)
-        identity = self._identity(graph, teacher, context, source) if self.checkpoint else {}
-        task = Task(
-            objective,
-            recipe,
-            source,
-            world,
-            trained,
-            norms,
-            StepSizes(trained),
-            stacked,
-            branches,
-            context.progress,
-            metric,
-            limits.hold,
-            identity,
-        )
+        task = Task(objective, recipe, source, world, trained, norms, StepSizes(trained), context.progress)
+        task.stacked, task.branches = stacked, branches
+        task.evaluate = self._metric(graph, context, student)
+        task.after_epoch = ScaleLimits(graph, trained, context.target.policy).hold
+        if self.checkpoint:
+            task.identity = self._identity(graph, teacher, context, source)
         history = train(task)
         for value, parameter in trained.items():
             value.data = parameter.detach().numpy(force=True).copy()
         for norm in norms:
             norm.write_back()
         self._report(history, context, world, unreached)
+
+    def _norms(
+        self,
+        student: Executable,
+        trained: dict[Value, nn.Parameter],
+        world: World,
+        context: Context,
+        *,
+        stacked: bool,
+    ) -> list[TrainedBatchNorm]:
+        """The batch norms that train with the statistics of the batch."""
+        frozen = frozen_norms(student, trained)
+        if self.batch_norm == "freeze":
+            return []
+        if stacked:
+            return train_batch_norms(student, frozen, world)
+        if any(n.op.name == "BatchNormalization" and n not in frozen for n in student.modules):
+            context.note(
+                "samples run one by one, as the model does not take several in a batch: batch norms keep their "
+                "statistics (a model exported with a symbolic batch would train them)"
+            )
+        return []
 
     def _metric(self, graph: Graph, context: Context, student: Executable) -> Callable[[], float] | None:
         """The user's metric of the model as it is while it trains."""
@@ -206,3 +219,29 @@ class Training(Pass):
         if unreached:
             names = ", ".join(v.name for v in unreached[:4]) + (", …" if len(unreached) > 4 else "")
             context.note(f"the loss does not depend on {len(unreached)} weights, which stay as they are: {names}")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be trained, and for what."""
+
+    each: Training
+    graph: Graph
+    context: Context
+    teacher: Graph | None
+    terms: Sequence[Term]
+    temperature: float
+
+    def needs_labels(self) -> bool:
+        """Whether every sample must have a label; without a teacher a function has nothing else to go by."""
+        return self.teacher is None or any(term.kind == "cross-entropy" for term in self.terms)
+
+    def models(self) -> tuple[Executable, Executable | None, list[tuple[float, Loss]]]:
+        """The model, the teacher, and the losses with their weights."""
+        name = self.each.pass_name()
+        losses = make_losses(self.terms, self.graph, self.teacher, name=name, temperature=self.temperature)
+        every = [loss for _, loss in losses]
+        student = Executable(self.graph, trainable=True, taps=taps(self.graph, every, teacher=False))
+        if self.teacher is None:
+            return student, None, losses
+        return student, Executable(self.teacher, taps=taps(self.teacher, every, teacher=True)), losses

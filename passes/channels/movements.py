@@ -5,13 +5,14 @@ Each is planned from the surviving labels, then run on them and held against wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from irc.analysis.channels.arrays import Mask, core, survivors, varying
+from irc.analysis.channels.arrays import Mask, survivors, varying
 from irc.analysis.channels.trace import run_on_arrays
 from irc.errors import IrcError, PassError
 from irc.graph import Node, Value
@@ -30,15 +31,6 @@ _BACKWARDS_END = -(2**62)  # where a Slice with a negative step ends that takes 
 
 class NotMovable(PassError):
     """No choice of its other inputs makes the node give what is left of its output."""
-
-
-def keep_along(labels: Array, keep: Mask, axis: int) -> Mask:
-    """Which places along an axis survive: of the first line along it on which something does."""
-    held = keep[core(labels)]
-    if held.shape[axis] == 1:
-        return np.ones(labels.shape[axis], bool)
-    lines = np.moveaxis(held, axis, -1).reshape(-1, held.shape[axis])
-    return np.asarray(lines[lines.any(1)][0])
 
 
 def mend_movement(plan: Plan, node: Node) -> list[Edit]:
@@ -65,18 +57,26 @@ def mend_movement(plan: Plan, node: Node) -> list[Edit]:
         op = replace(node.op, num_outputs=None)
     elif isinstance(node.op, Gather):
         new[1] = _indices(plan, node, now[1])
-    elif isinstance(node.op, Slice):
-        new = _slices(plan, node, now)
-    if not _fits(plan, node, op, new):
+    gathered: list[tuple[int, Array]] = []
+    if isinstance(node.op, Slice):
+        new, gathered = _slices(plan, node, now)
+    if not _fits(plan, node, op, new, gathered):
         raise NotMovable(f"{node!r} cannot move what is left of its channels")
-    return [lambda: _set(node, op, now, new)]
+    return [*(partial(_gather_before, node, *each) for each in gathered), lambda: _set(node, op, now, new)]
 
 
-def _fits(plan: Plan, node: Node, op: Any, inputs: list[Array | None]) -> bool:
-    """Whether `op` gives what is left of every output when it is run on what is left of its first input."""
+def _fits(
+    plan: Plan, node: Node, op: Any, inputs: list[Array | None], gathered: Sequence[tuple[int, Array]] = ()
+) -> bool:
+    """Whether `op` gives what is left of every output when it is run on what is left of its first input.
+
+    gathered : axes of that input, each with the places that are taken of it first
+    """
     source = plan.want(node.input(0))
     if source is None:
         raise NotMovable(f"{node!r} gives channels out of something that has none")
+    for axis, places in gathered:
+        source = source.take(places, axis)
     try:
         made = run_on_arrays(node, [source, *inputs[1:]], op)
     except (IrcError, RuntimeError, IndexError, ValueError, NotImplementedError):
@@ -151,9 +151,8 @@ def _indices(plan: Plan, node: Node, indices: Array | None) -> Array:
     assert value is not None
     assert isinstance(node.op, Gather)
     assert indices is not None
-    held = plan.channels.labels[value]
-    axis = node.op.axis % held.ndim
-    left = keep_along(held, plan.keep, axis)
+    axis = node.op.axis % len(plan.channels.shapes[value])
+    left = plan.alive_along(value, axis)
     taken = np.where(indices < 0, indices + left.size, indices)
     where = survivors(left[taken]) if taken.ndim else np.zeros((), np.int64)
     if where is None:
@@ -161,31 +160,45 @@ def _indices(plan: Plan, node: Node, indices: Array | None) -> Array:
     return np.asarray((np.cumsum(left) - 1)[taken.reshape(-1)[where]]).astype(indices.dtype)
 
 
-def _slices(plan: Plan, node: Node, now: list[Array | None]) -> list[Array | None]:
-    """Starts, ends and steps that take what survives of what was taken."""
+def _slices(
+    plan: Plan, node: Node, now: list[Array | None]
+) -> tuple[list[Array | None], list[tuple[int, Array]]]:
+    """Inputs that take what survives of what was taken; and axes along which a Gather has to, as no slice can."""
     value = node.input(0)
     starts, ends = now[1], now[2]
     assert value is not None
     assert starts is not None
     assert ends is not None
-    held = plan.channels.labels[value]
+    rank = len(plan.channels.shapes[value])
     axes = now[3] if len(now) > 3 and now[3] is not None else np.arange(starts.size)
     steps = now[4] if len(now) > 4 and now[4] is not None else np.ones(starts.size, starts.dtype)
     starts, ends, steps = starts.copy(), ends.copy(), steps.copy()
+    gathered: list[tuple[int, Array]] = []
     for k, axis in enumerate(axes.reshape(-1).tolist()):
-        if axis % held.ndim not in varying(held):
+        left = plan.alive_along(value, axis % rank)
+        if left.all():
             continue
-        left = keep_along(held, plan.keep, axis % held.ndim)
         taken = np.arange(left.size)[slice(int(starts[k]), int(ends[k]), int(steps[k]))]
         places = (np.cumsum(left) - 1)[taken[left[taken]]]
         strides = set(np.diff(places).tolist())
-        if not places.size or len(strides) > 1:
-            raise NotMovable(f"{node!r} takes channels that no slice takes any more")
+        if not places.size:
+            raise NotMovable(f"{node!r} takes channels of which none is left")
+        if len(strides) > 1:
+            gathered.append((axis % rank, places))
+            places, strides = np.arange(places.size), {1}
         step = strides.pop() if strides else 1
         starts[k], steps[k] = places[0], step
         ends[k] = places[-1] + step if places[-1] + step >= 0 else _BACKWARDS_END
     given = [now[0], starts, ends, axes]
-    return [*given, steps] if len(now) > 4 or (steps != 1).any() else given[: len(now)]
+    if len(now) > 4 or (steps != 1).any():
+        return [*given, steps], gathered
+    return list(given[: len(now)]), gathered
+
+
+def _gather_before(node: Node, axis: int, places: Array) -> None:
+    indices = node.graph.add_constant(places.astype(np.int64), f"{node.name}.places")
+    made = node.graph.insert(Gather(axis=axis), [node.input(0), indices], before=node, name=f"{node.name}.gather")
+    node.set_input(0, made.output)
 
 
 def _pad(plan: Plan, node: Node) -> list[Edit]:
@@ -197,12 +210,10 @@ def _pad(plan: Plan, node: Node) -> list[Edit]:
     rank = len(plan.channels.shapes[value])
     chosen = plan.settled(node.input(3))
     axes = list(range(rank)) if chosen is None else [int(a) % rank for a in chosen.reshape(-1)]
-    out, new = plan.channels.labels.get(node.output), pads.copy()
-    if out is None:
-        return []
+    new = pads.copy()
     for k, axis in enumerate(axes):
-        if axis in varying(out):
-            left = keep_along(out, plan.keep, axis)
+        left = plan.alive_along(node.output, axis)
+        if not left.all():
             begin, end = int(pads[k]), int(pads[k + len(axes)])
             new[k], new[k + len(axes)] = left[:begin].sum(), left[left.size - end :].sum()
     if np.array_equal(new, pads):

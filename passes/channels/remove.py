@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from irc.analysis.channels import Channels
-from irc.analysis.channels.arrays import Mask, compact, core, select, spread, survivors, varying
+from irc.analysis.channels.arrays import Mask, compact, core, select, spread, survivors
 from irc.analysis.channels.chains import Chain
 from irc.analysis.channels.trace import run_on_arrays
 from irc.errors import PassError
@@ -34,7 +34,7 @@ from irc.ops.quantize import DequantizeLinear, QuantizeLinear
 from irc.ops.schema import with_attribute
 from irc.ops.shape import Shape, Size
 from irc.passes.edit import remove_dead
-from irc.passes.channels.movements import NotMovable, keep_along, mend_movement
+from irc.passes.channels.movements import NotMovable, mend_movement
 from irc.types import Array, TensorType
 
 
@@ -97,24 +97,53 @@ class Plan:
 
     # ---- what is left
 
+    def places(self, value: Value) -> Array | None:
+        """What tells the elements of a value apart: labels, or the places in the constant that they come from."""
+        held = self.channels.labels.get(value)
+        if held is not None or not self.channels.trace.is_weight(value):
+            return held
+        shape = self.channels.shapes[value]
+        _, index = self.channels.trace.sources.get(value, (value, None))
+        return np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape) if index is None else index
+
+    def alive(self, value: Value) -> Mask | None:
+        """Which elements of a value survive, with size 1 along axes where that is the same; None if all do."""
+        held = self.channels.labels.get(value)
+        return self.mask_of(value) if held is None else self.keep[core(held)]
+
+    def alive_along(self, value: Value, axis: int) -> Mask:
+        """Which places along an axis survive: of the first line along it on which something does."""
+        size, held = self.channels.shapes[value][axis], self.alive(value)
+        if held is None or held.shape[axis] == 1:
+            return np.ones(size, bool)
+        lines = np.moveaxis(held, axis, -1).reshape(-1, size)
+        return np.asarray(lines[lines.any(1)][0])
+
     def want(self, value: Value | None) -> Array | None:
-        """The labels that are left of an activation; None if it has none."""
-        held = None if value is None else self.channels.labels.get(value)
+        """What is left of the places of a value; None if nothing of it can go."""
+        held = None if value is None else self.places(value)
         if held is None or value is None:
             return None
-        left = compact(held, self.keep)
-        if left is None:
+        alive = self.alive(value)
+        if alive is None:
+            return held
+        where = survivors(alive)
+        if where is None:
             raise CannotRemove(value, f"what would be left of '{value.name}' is no rectangle")
-        return left
+        return select_places(held, alive, where)
 
     def shape(self, value: Value) -> tuple[int, ...]:
         """The concrete shape that a value will have."""
+        if self.alive(value) is None:
+            return self.channels.shapes[value]
         want = self.want(value)
-        return self.channels.shapes[value] if want is None else want.shape
+        assert want is not None
+        return want.shape
 
     def changed(self, value: Value | None) -> bool:
         """Whether the value loses anything."""
-        return value is not None and value in self.channels.labels and self.shape(value) != self.channels.shapes[value]
+        alive = None if value is None or value not in self.channels.shapes else self.alive(value)
+        return alive is not None and not alive.all()
 
     # ---- weights
 
@@ -146,7 +175,7 @@ class Plan:
         """Of a constant, or of one that was moved, which elements survive at all uses."""
         constant, index = self.channels.trace.sources.get(value, (value, None))
         mask = self.masks.get((constant, None))
-        if mask is None:
+        if mask is None or not self.channels.trace.is_weight(value):
             return None
         full = spread(mask, self.channels.shapes[constant])
         return full if index is None else full.reshape(-1)[index]
@@ -197,10 +226,7 @@ class Plan:
 
     def _rows_left(self, value: Value, count: int) -> int:
         """How many of `count` groups of the channels along axis 1 survive."""
-        held = self.channels.labels.get(value)
-        if held is None or 1 not in varying(held):
-            return count
-        return int(keep_along(held, self.keep, 1).reshape(count, -1).any(1).sum())
+        return int(self.alive_along(value, 1).reshape(count, -1).any(1).sum())
 
     def _attention(self, node: Node, op: Attention) -> None:
         q, k = node.input(0), node.input(1)
@@ -221,8 +247,7 @@ class Plan:
         self._set(node, replace(op, q_num_heads=counts[0], kv_num_heads=counts[1], scale=scale))
 
     def _heads_left(self, value: Value, count: int) -> int:
-        held = self.channels.labels.get(value)
-        return count if held is None else int(keep_along(held, self.keep, 2).reshape(count, -1).any(1).sum())
+        return int(self.alive_along(value, 2).reshape(count, -1).any(1).sum())
 
     def _recurrent(self, node: Node, op: OnnxOp) -> None:
         """The number of hidden units is an attribute of its own."""
@@ -244,8 +269,10 @@ class Plan:
 
     def _movement(self, node: Node) -> None:
         source = node.input(0)
-        if isinstance(node.op, Concat) or source not in self.channels.labels:
-            return  # nothing to mend; what is moved out of a weight is sliced with it
+        if isinstance(node.op, Concat) or source is None or self.places(node.output) is None:
+            return  # nothing to mend, or rows of a table of embeddings
+        if source not in self.channels.labels and node.output in self.channels.labels:
+            return  # the same
         if not any(map(self.changed, (source, *node.outputs))):
             return
         try:
@@ -268,7 +295,7 @@ class Plan:
         self.edits += made
 
     def _order(self, chain: Chain) -> Array:
-        left = keep_along(self.channels.labels[chain.start], self.keep, chain.axis)
+        left = self.alive_along(chain.start, chain.axis)
         kept = chain.order[left[chain.order]]
         return (np.cumsum(left) - 1)[kept]
 
@@ -292,12 +319,17 @@ class Plan:
             if self.changed(value):
                 self.edits.append(partial(setattr, value, "type", self.type(value)))
         for value in self.channels.trace.sources:
-            mask, type = self.mask_of(value), value.tensor_type
-            if mask is not None and type is not None and not mask.all():
-                where = survivors(mask)
-                if where is None:
-                    raise CannotRemove(value, f"what would be left of weight '{value.name}' is no rectangle")
-                self.edits.append(partial(setattr, value, "type", TensorType(type.dtype, where.shape)))
+            if value not in self.channels.labels and self.changed(value):
+                self.edits.append(partial(setattr, value, "type", self.type(value)))
+
+
+def select_places(places: Array, alive: Mask, where: Array) -> Array:
+    """The places at flat indices into `alive`; along axes where that has size 1, all of them."""
+    if any(n == 1 < m for n, m in zip(alive.shape, places.shape, strict=True)) and core(places).shape == alive.shape:
+        left = core(places).reshape(-1)[where]
+        sizes = [m if n == 1 else k for n, m, k in zip(alive.shape, places.shape, left.shape, strict=True)]
+        return spread(left, sizes)
+    return select(places, where, alive.shape)
 
 
 def _slice(value: Value, where: Array, shape: tuple[int, ...], uses: list[Use]) -> None:

@@ -39,10 +39,12 @@ class Claims:
         return check_equal(model, draw(model.channels, seed=1))
 
     def groups_are_found(self, name: str) -> None:
-        """As many groups as the architecture has, or more; none that holds what it should not is among the failures."""
-        found = Counter(group.kind for group in self.model(name).channels.groups)
-        for kind, least in zip(("head", "channel", "dim"), GROUPS[name], strict=True):
-            assert found[kind] >= least, f"{kind}: {dict(found)}"
+        """As many groups as the definition has, or more, and none of them twice."""
+        groups = self.model(name).channels.groups
+        found = Counter("dim" if group.kind == "dim" else "whole" for group in groups)
+        assert (found["whole"] >= GROUPS[name][0], found["dim"] >= GROUPS[name][1]) == (True, True), dict(found)
+        units = Counter(unit.labels for group in groups for unit in group.units)
+        assert not [labels for labels, times in units.items() if times > 1]
 
     def pruned_equals_masked(self, name: str) -> None:
         """Some of everything, all but one of everything, only heads, only dimensions within heads."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any
 
 import numpy as np
 
@@ -21,10 +20,16 @@ from irc.ops.binary import Add, Max, Mul
 from irc.ops.conv import Conv, ConvTranspose
 from irc.ops.index import Concat, Gather, Pad, Slice, Split
 from irc.ops.linear import Gemm, MatMul
-from irc.ops.norm import BatchNormalization, GroupNormalization, InstanceNormalization, LayerNormalization, RMSNormalization
+from irc.ops.norm import (
+    BatchNormalization,
+    GroupNormalization,
+    InstanceNormalization,
+    LayerNormalization,
+    RMSNormalization,
+)
 from irc.ops.pool import AveragePool, GlobalAveragePool, MaxPool
 from irc.ops.reduce import ReduceMax, ReduceMean
-from irc.ops.shape import DepthToSpace, Flatten, Reshape, SpaceToDepth, Transpose
+from irc.ops.shape import DepthToSpace, Expand, Flatten, Reshape, SpaceToDepth, Transpose
 from irc.ops.softmax import Softmax
 from irc.types import tensor
 
@@ -38,6 +43,7 @@ class Builder:
 
     def __init__(self) -> None:
         self.graph = Graph()
+        self.graph.info.opsets[""] = 23  # the first with RMSNormalization
         self.random = np.random.default_rng(0)
         x = self.graph.add_input("x", tensor("f32", 2, 3, 6, 6))
         self.open: list[Value] = [x]
@@ -63,11 +69,6 @@ class Builder:
         type = value.tensor_type
         assert type is not None
         return type.static_shape
-
-    def pick(self, a: int, rank: int = 0) -> Value | None:
-        """One of the open values of a rank."""
-        found = [v for v in self.open if not rank or len(self.shape(v)) == rank]
-        return found[a % len(found)] if found else None
 
     def give(self, *made: Value, instead: Sequence[Value] = ()) -> None:
         """Open new values, in place of those that need not be read any more."""
@@ -99,35 +100,25 @@ class Builder:
             flat = self.op(Flatten(), x)
             fan = self.shape(flat)[1]
             return self.op(Gemm(), flat, self.weight(fan, 5, fan=fan), self.weight(5))
-        return self.op(Gemm(transB=1), self.op(Flatten(), self.op(GlobalAveragePool(), x)), self.weight(5, self.shape(x)[1]))
+        return self.op(
+            Gemm(transB=1), self.op(Flatten(), self.op(GlobalAveragePool(), x)), self.weight(5, self.shape(x)[1])
+        )
 
 
 # ---- steps: each does its own thing to an open value, if it can
 
-STEPS: dict[str, Callable[[Builder, int, int], None]] = {}
+STEPS: dict[str, Callable[[Builder, Value, int], None]] = {}
+RANKS: dict[str, int] = {}  # of the values that a step is for; 0: of any
 
 
-def step(function: Callable[[Builder, int, int], None]) -> Callable[[Builder, int, int], None]:
-    STEPS[function.__name__.strip("_")] = function
-    return function
+def _of_rank(rank: int) -> Callable[[Callable[[Builder, Value, int], None]], None]:
+    def register(function: Callable[[Builder, Value, int], None]) -> None:
+        STEPS[function.__name__], RANKS[function.__name__] = function, rank
+
+    return register
 
 
-def _image(function: Callable[[Builder, Value, int], None]) -> None:
-    def run(b: Builder, a: int, n: int) -> None:
-        x = b.pick(a, 4)
-        if x is not None:
-            function(b, x, n)
-
-    STEPS[function.__name__.strip("_")] = run
-
-
-def _tokens(function: Callable[[Builder, Value, int], None]) -> None:
-    def run(b: Builder, a: int, n: int) -> None:
-        x = b.pick(a, 3)
-        if x is not None:
-            function(b, x, n)
-
-    STEPS[function.__name__.strip("_")] = run
+_any, _image, _tokens = _of_rank(0), _of_rank(4), _of_rank(3)
 
 
 @_image
@@ -181,40 +172,37 @@ def instance_norm(b: Builder, x: Value, n: int) -> None:
         b.give(b.op(PRelu(), y, b.weight(c, 1, 1)), instead=[x])
 
 
-@step
-def activation(b: Builder, a: int, n: int) -> None:
-    x = b.pick(a)
-    assert x is not None
+@_any
+def activation(b: Builder, x: Value, n: int) -> None:
     ops: tuple[Op, ...] = (Relu(), Sigmoid(), HardSwish(), Gelu())
     b.give(b.op(ops[n % 4], x), instead=[x])
 
 
-@step
-def residual(b: Builder, a: int, n: int) -> None:
+@_any
+def residual(b: Builder, x: Value, n: int) -> None:
     """Two open values of one shape as one; a value that has no partner gets one with its own channels."""
-    x = b.pick(a)
-    assert x is not None
     y = b.partner(x, n)
     if y is None:
         shape = b.shape(x)
-        y = b.linear(x, shape[-1]) if len(shape) == 3 else b.op(Conv(), x, b.weight(shape[1], shape[1], 1, 1, fan=shape[1]))
+        y = (
+            b.linear(x, shape[-1])
+            if len(shape) == 3
+            else b.op(Conv(), x, b.weight(shape[1], shape[1], 1, 1, fan=shape[1]))
+        )
     ops: tuple[Op, ...] = (Add(), Add(), Mul(), Max())
     b.give(b.op(ops[n % 4], x, y), instead=[x, y])
 
 
-@step
-def branch(b: Builder, a: int, n: int) -> None:
+@_any
+def branch(b: Builder, x: Value, n: int) -> None:
     """The value stays open beside what is made of it."""
-    x = b.pick(a)
-    if x is not None and len(b.open) < 4:
+    if len(b.open) < 4:
         b.give(b.op(Relu(), x))
 
 
-@step
-def concat(b: Builder, a: int, n: int) -> None:
+@_any
+def concat(b: Builder, x: Value, n: int) -> None:
     """Channels of two values side by side; with itself if there is no other."""
-    x = b.pick(a)
-    assert x is not None
     axis = 1 if len(b.shape(x)) == 4 else 2
     rest = [k for k in range(len(b.shape(x))) if k != axis]
     fits = [
@@ -226,11 +214,9 @@ def concat(b: Builder, a: int, n: int) -> None:
         b.give(b.op(Concat(axis=axis), x, y), instead=[x, y])
 
 
-@step
-def split(b: Builder, a: int, n: int) -> None:
+@_any
+def split(b: Builder, x: Value, n: int) -> None:
     """Equal parts, or unequal ones; both stay open."""
-    x = b.pick(a)
-    assert x is not None
     axis = 1 if len(b.shape(x)) == 4 else 2
     c = b.shape(x)[axis]
     first = (c // 2, c // 4, c - 3)[n % 3]
@@ -239,11 +225,9 @@ def split(b: Builder, a: int, n: int) -> None:
         b.give(*node.outputs, instead=[x])
 
 
-@step
-def slice_channels(b: Builder, a: int, n: int) -> None:
+@_any
+def slice_channels(b: Builder, x: Value, n: int) -> None:
     """A part, every other one, or all of them backwards."""
-    x = b.pick(a)
-    assert x is not None
     axis = 1 if len(b.shape(x)) == 4 else 2
     c = b.shape(x)[axis]
     start, end, stride = ((1, c - 1, 1), (0, c, 2), (c - 1, -c - 1, -1))[n % 3]
@@ -258,11 +242,9 @@ def slice_space(b: Builder, x: Value, n: int) -> None:
         b.give(b.op(Slice(), x, b.ints(0, 0), b.ints(h, h), b.ints(2, 3), b.ints(2, 2)), instead=[x])
 
 
-@step
-def gather(b: Builder, a: int, n: int) -> None:
+@_any
+def gather(b: Builder, x: Value, n: int) -> None:
     """Channels in another order, or some of them twice."""
-    x = b.pick(a)
-    assert x is not None
     axis = 1 if len(b.shape(x)) == 4 else 2
     c = b.shape(x)[axis]
     order = np.random.default_rng(n).permutation(c) if n % 2 else np.arange(c) // 2
@@ -395,30 +377,21 @@ def first_token(b: Builder, x: Value, n: int) -> None:
     """A token of its own before all others."""
     c = b.shape(x)[2]
     if b.shape(x)[1] < 40:
-        batch = self_repeated(b, c, b.shape(x)[0])
-        b.give(b.op(Concat(axis=1), batch, x), instead=[x])
-
-
-def self_repeated(b: Builder, c: int, times: int) -> Value:
-    """A learned token, once for each sample."""
-    from irc.ops.shape import Expand
-
-    return b.op(Expand(), b.weight(1, 1, c), b.ints(times, 1, c))
+        token = b.op(Expand(), b.weight(1, 1, c), b.ints(b.shape(x)[0], 1, c))
+        b.give(b.op(Concat(axis=1), token, x), instead=[x])
 
 
 def build(steps: Sequence[Step]) -> Graph:
     """The graph of the steps."""
     builder = Builder()
     for name, a, b in steps:
-        STEPS[name](builder, a, b)
+        found = [v for v in builder.open if RANKS[name] in (0, len(builder.shape(v)))]
+        if found:
+            STEPS[name](builder, found[a % len(found)], b)
     return builder.finished()
 
 
-def variants(name: str) -> list[list[Any]]:
-    """Graphs in which a step stands between convolutions or layers, in all of its variants."""
-    tokens = [("to_tokens", 0, 0)] if STEPS[name] in _ON_TOKENS else []
-    after = [("linear", 0, 1)] if tokens or name == "to_tokens" else [("convolution", 0, 1)]
-    return [[*tokens, (name, 0, n), *after, ("activation", 0, 1)] for n in range(6)]
-
-
-_ON_TOKENS = [STEPS[k] for k in ("norm", "linear", "mix_tokens", "attention", "within_heads", "first_token", "to_image")]
+def variants(name: str) -> list[list[Step]]:
+    """Graphs in which a step stands before a convolution or a layer, in all of its variants."""
+    before: list[Step] = [("to_tokens", 0, 0)] if RANKS[name] == 3 else []
+    return [[*before, (name, 0, n), ("convolution", 0, 1), ("linear", 0, 1), ("activation", 0, 1)] for n in range(6)]

@@ -113,12 +113,16 @@ class Channels:
     @cached_property
     def groups(self) -> list[Group]:
         """The groups: heads, then channels, then dimensions."""
-        found: dict[tuple[str, tuple[int, ...]], dict[frozenset[int], int]] = {}
+        kinds: dict[frozenset[int], tuple[str, int]] = {}
         for kind, first, closed in (*self._heads(), *self._channels()):
-            found.setdefault((kind, self._touched(closed)), {}).setdefault(closed, first)
+            if closed not in kinds or kind == "channel":  # rows of one block may be the channels of another
+                kinds[closed] = kind, first
+        found: dict[tuple[str, tuple[int, ...], frozenset[int]], dict[frozenset[int], int]] = {}
+        for closed, (kind, first) in kinds.items():
+            found.setdefault((kind, self._touched(closed), self._tensors(closed)), {}).setdefault(closed, first)
         groups = [
             Group(self._name(min(units.values())), kind, tuple(map(Unit, units)), roles=roles)
-            for (kind, roles), units in found.items()
+            for (kind, roles, _), units in found.items()
             if len(units) > 1
         ]
         groups += self._dims()
@@ -148,9 +152,7 @@ class Channels:
         for matrices_ in components(self._matrices, self.closure.blocks):
             rows = distinct_rows(matrices_)
             group = self._ranked(rows) if rows is not None and not self._has_columns(matrices_) else None
-            group = group or self._aligned(matrices_)
-            if group is not None:
-                groups.append(group)
+            groups += [group] if group is not None else self._aligned(matrices_)
         return groups
 
     def _has_columns(self, held: list[Array]) -> bool:
@@ -169,11 +171,13 @@ class Channels:
             units.append(tuple(map(Unit, closed)))
         if len({len(each) for each in units}) != 1 or len(units[0]) < 2:
             return None
+        if any(len({self._tensors(unit.labels) for unit in row}) > 1 for row in units):
+            return None  # some tensor has a part of the row only, and could be left with nothing
         together = tuple(Unit(frozenset().union(*(u.labels for u in each))) for each in zip(*units, strict=True))
         return self._dim_group(together, tuple(units))
 
-    def _aligned(self, held: list[Array]) -> Group | None:
-        """The same column of every row goes."""
+    def _aligned(self, held: list[Array]) -> list[Group]:
+        """The same column of every row goes; those that stand in the same tensors compete."""
         columns: dict[frozenset[int], None] = {}
         widest = max(held, key=lambda m: m.shape[1])
         for column in range(widest.shape[1]):
@@ -181,7 +185,11 @@ class Channels:
             if 0 not in closed:
                 columns[closed] = None
         units = tuple(Unit(each) for each in columns if not any(each & other for other in columns if other is not each))
-        return self._dim_group(units, ()) if len(units) > 1 else None
+        together: dict[frozenset[int], list[Unit]] = {}
+        for unit in units:
+            together.setdefault(self._tensors(unit.labels), []).append(unit)
+        groups = [self._dim_group(tuple(each), ()) for each in together.values() if len(each) > 1]
+        return [group for group in groups if group is not None]
 
     def _close_columns(self, held: list[Array], seeds: set[int]) -> frozenset[int]:
         """Closed under blocks, and such that every row of every matrix loses equally many."""
@@ -221,6 +229,19 @@ class Channels:
             for label in np.unique(core(role.labels)).tolist():
                 found.setdefault(label, []).append(index)
         return found
+
+    @cached_property
+    def _tensors_of(self) -> Array:
+        """For every class a number that stands for the activations in which it occurs."""
+        made = np.zeros(self.closure.size, np.uint64)
+        random = np.random.default_rng(0)
+        for held in self.labels.values():
+            made[np.unique(core(held))] ^= random.integers(1 << 63, dtype=np.uint64)
+        return made
+
+    def _tensors(self, labels: frozenset[int]) -> frozenset[int]:
+        """What tells units apart that do not occur in the same activations: those compete in no tensor."""
+        return frozenset(self._tensors_of[list(labels)].tolist())
 
     def _touched(self, labels: frozenset[int]) -> tuple[int, ...]:
         return tuple(sorted({index for label in labels for index in self._role_labels.get(label, ())}))

@@ -25,7 +25,7 @@ from irc.ops.norm import BatchNormalization
 
 
 class TrainedBatchNorm(nn.Module):
-    """Stands for a node's op: runs with statistics of its own; in training mode with those of the batch, which it follows.
+    """Stands for a node's op: uses statistics of its own; in training mode those of the batch, which its own follow.
 
     counted : whether the rows of this process are part of the batch; else they only pass through
     """

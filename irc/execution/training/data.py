@@ -3,8 +3,8 @@
     source ──items──> Item (checked arrays, label, rows) ──batches──> [Item] ──chunks──> Chunk (tensors of many rows)
 
 A source is iterated anew for each epoch. One with numbered items, as a list, is read in a drawn order; any other is
-shuffled within what fits _BUFFER; a torch DataLoader is left to shuffle by itself. What is drawn depends on the seed and
-the epoch alone, so that a training that goes on in the middle sees what it would have seen.
+shuffled within what fits _BUFFER; a torch DataLoader is left to shuffle by itself. What is drawn depends on the seed
+and the epoch alone, so that a training that goes on in the middle sees what it would have seen.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ import torch
 
 from irc.arrays import without_tensors
 from irc.errors import DataError, IrcError
-from irc.execution.convert import to_torch
-from irc.execution.samples import Sample, Samples, check_sample, input_signature
-from irc.execution.training.distributed import World
+from irc.execution.samples import Sample, check_sample, input_signature
 from irc.execution.training.randomness import generator, seed_epoch
 from irc.graph import Graph
 from irc.names import call
@@ -45,21 +43,6 @@ class Item:
         return sum(array.nbytes for array in self.sample.values())
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Rows that run at once.
-
-    inputs : tensors in the order of the model's inputs
-    labels : a tensor, or tensors by output name, or None
-    share : the part of the batch's rows, over all processes, that these are; what their loss counts
-    """
-
-    inputs: list[torch.Tensor]
-    labels: Any
-    rows: int
-    share: float = 1.0
-
-
 class TrainingData:
     """A source of samples for a graph.
 
@@ -71,7 +54,7 @@ class TrainingData:
         self, source: Any, graph: Graph, *, batch: int, seed: int, shuffle: bool, labelled: bool, name: str
     ) -> None:
         single = isinstance(source, bytes | Mapping) or getattr(source, "ndim", 1) == 0
-        if single or not (isinstance(source, str | Iterable) or callable(source)):
+        if single or not (isinstance(source, str) or _is_read(source) or callable(source)):
             raise DataError(f"{name}: data must be an iterable of samples, such as a list, or package.module:function")
         if isinstance(source, Iterator):
             raise DataError(
@@ -103,7 +86,9 @@ class TrainingData:
         seed_epoch(self.seed, epoch)
         opened = self._guarded(self._open)
         shuffle = self.shuffle if shuffle is None else shuffle
-        if hasattr(opened, "__getitem__") and isinstance(opened, Sized):
+        if not _is_read(opened) or isinstance(opened, str | Mapping):
+            raise DataError(f"{self.name}: data gave a {type(opened).__name__}, not an iterable of samples")
+        if _is_numbered(opened):
             order = np.arange(len(opened))
             if shuffle:
                 order = generator(self.seed, epoch, 0).permutation(order)
@@ -123,9 +108,7 @@ class TrainingData:
     def _open(self) -> Any:
         if isinstance(self.source, str):
             return call(self.source, DataError)
-        if callable(self.source) and not isinstance(self.source, Iterable):
-            return self.source()
-        return self.source
+        return self.source if _is_read(self.source) else self.source()
 
     def _guarded(self, read: Callable[[], Any], number: int = 0) -> Any:
         """What `read` gives; what goes wrong in the user's code is told as the user's."""
@@ -167,8 +150,8 @@ class TrainingData:
                 return raw[0], raw[1]
         if self.labelled:
             raise DataError(
-                f"{self.name}: sample {number} has no label, which the loss needs; give pairs (sample, label), or dicts "
-                "with 'label' beside the inputs"
+                f"{self.name}: sample {number} has no label, which the loss needs; give pairs (sample, label), or "
+                "dicts with 'label' beside the inputs"
             )
         return raw, None
 
@@ -243,6 +226,15 @@ class TrainingData:
         return len(self.source) if isinstance(self.source, Sized) and not isinstance(self.source, str) else -1
 
 
+def _is_read(source: Any) -> bool:
+    """Whether samples come out of it by iterating or by number."""
+    return isinstance(source, Iterable) or _is_numbered(source)
+
+
+def _is_numbered(source: Any) -> bool:
+    return hasattr(source, "__getitem__") and isinstance(source, Sized)
+
+
 def _numbered(source: Any, number: int) -> tuple[int, Any]:
     return number, source[number]
 
@@ -264,60 +256,3 @@ def _shuffled(items: Iterator[Item], random: np.random.Generator) -> Iterator[It
             size -= held[-1].nbytes
             yield held.pop()
     yield from (held[i] for i in random.permutation(len(held)))
-
-
-# ---- chunks
-
-
-def chunks_of(items: list[Item], names: list[str], *, stacked: bool) -> list[Chunk]:
-    """The items as tensors: those of like shapes as one chunk, or each on its own."""
-    groups: dict[Any, list[Item]] = {}
-    for number, item in enumerate(items):
-        groups.setdefault(_shapes(item) if stacked else number, []).append(item)
-    return [_stack(group, names) for group in groups.values()]
-
-
-def _shapes(item: Item) -> Any:
-    labels = item.label if isinstance(item.label, dict) else {"": item.label}
-    key = [(n, a.shape[1:]) for n, a in item.sample.items()]
-    return tuple(key), tuple((n, None if a is None else (a.shape[1:], a.dtype)) for n, a in labels.items())
-
-
-def _stack(items: list[Item], names: list[str]) -> Chunk:
-    inputs = [_tensor([item.sample[name] for item in items]) for name in names if name in items[0].sample]
-    first = items[0].label
-    labels: Any = None
-    if isinstance(first, dict):
-        labels = {n: _tensor([item.label[n] for item in items if isinstance(item.label, dict)]) for n in first}
-    elif first is not None:
-        labels = _tensor([item.label for item in items if isinstance(item.label, np.ndarray)])
-    return Chunk(inputs, labels, sum(item.rows for item in items))
-
-
-def _tensor(arrays: list[Array]) -> Any:
-    """The arrays along one another, in memory of its own (so that its alignment does not depend on who made it)."""
-    return to_torch(np.array(arrays[0], order="C") if len(arrays) == 1 else np.concatenate(arrays), copy=True)
-
-
-def shared_out(chunks: list[Chunk], world: World, *, stacked: bool) -> list[Chunk]:
-    """What this process runs of a batch: its rows of each chunk, or its chunks; `share` says what they count.
-
-    A process that there is nothing for runs something that counts nothing, since all must take part in every step.
-    """
-    total = sum(chunk.rows for chunk in chunks)
-    if not stacked:
-        mine = chunks[world.rank :: world.size]
-        return [replace(c, share=c.rows / total) for c in mine] or [replace(chunks[0], share=0.0)]
-    found = []
-    for chunk in chunks:
-        start, stop = (chunk.rows * i // world.size for i in (world.rank, world.rank + 1))
-        part = slice(start, stop) if stop > start else slice(0, 1)
-        labels = {n: v[part] for n, v in chunk.labels.items()} if isinstance(chunk.labels, dict) else chunk.labels
-        if isinstance(labels, torch.Tensor):
-            labels = labels[part]
-        rows = stop - start
-        found.append(Chunk([x[part] for x in chunk.inputs], labels, max(rows, 1), rows / total))
-    return found
-
-
-__all__ = ["Chunk", "Item", "Samples", "TrainingData", "chunks_of", "shared_out"]

@@ -1,6 +1,6 @@
 """The training loop: ordinary PyTorch, resumable at every checkpoint, the same alone and among several processes.
 
-epoch ::= (batch -> chunks -> forward, backward … -> one step of the optimizer)*  evaluate  checkpoint
+    epoch ::= (batch -> chunks -> forward, backward … -> one step of the optimizer)*  evaluate  checkpoint
 """
 
 from __future__ import annotations
@@ -20,41 +20,19 @@ from irc.atomic import atomic_file
 from irc.errors import OptionError
 from irc.execution.training.batch_norm import TrainedBatchNorm
 from irc.execution.training.checkpoint import read_checkpoint, write_checkpoint
-from irc.execution.training.data import Item, TrainingData, chunks_of, shared_out
+from irc.execution.training.chunks import chunks_of, shared_out
+from irc.execution.training.data import Item, TrainingData
 from irc.execution.training.distributed import World, distributed
+from irc.execution.training.history import History
 from irc.execution.training.identity import check_identity
 from irc.execution.training.objective import Objective
 from irc.execution.training.optimizers import Schedule, make_optimizer
-from irc.execution.training.randomness import preserved_randomness, random_state, set_random_state
+from irc.execution.training.randomness import random_state, set_random_state
 from irc.execution.training.recipe import Recipe
 from irc.execution.training.steps import StepSizes
 from irc.execution.training.weights import parameter_groups
 from irc.graph import Value
 from irc.report.progress import LiveTitle, Progress
-
-
-@dataclass
-class History:
-    """What a training did.
-
-    losses : of each step, over all processes
-    epoch_steps : steps taken at the end of each epoch
-    metrics : by `evaluate`, before training and after each epoch
-    best : the epoch whose weights are given; 0 for those that came in
-    resumed : the step from which a checkpoint let it go on; None without one
-    """
-
-    losses: list[float] = field(default_factory=list)
-    epoch_steps: list[int] = field(default_factory=list)
-    metrics: list[float] = field(default_factory=list)
-    best: int = 0
-    done: bool = False
-    resumed: int | None = None
-
-    def epoch_losses(self) -> list[float]:
-        """The mean loss of each epoch."""
-        starts = [0, *self.epoch_steps]
-        return [sum(self.losses[a:b]) / max(b - a, 1) for a, b in zip(starts, self.epoch_steps, strict=False)]
 
 
 @dataclass
@@ -76,9 +54,9 @@ class Task:
     trained: Mapping[Value, nn.Parameter]
     norms: list[TrainedBatchNorm]
     scales: StepSizes
-    stacked: bool
-    branches: bool
     progress: Progress
+    stacked: bool = True
+    branches: bool = False
     evaluate: Callable[[], float] | None = None
     after_epoch: Callable[[], None] = lambda: None
     identity: dict[str, str] = field(default_factory=dict)
@@ -93,8 +71,7 @@ def train(task: Task) -> History:
     OptionError : the loss became infinite or not a number.
     KeyboardInterrupt : with a text that says how to go on.
     """
-    with preserved_randomness():
-        return _Loop(task).run()
+    return _Loop(task).run()
 
 
 class _Loop:
@@ -290,17 +267,6 @@ class _Loop:
         return f"{text}; the same call goes on from step {saved}, which '{self.recipe.checkpoint}' holds"
 
     def _log(self) -> None:
-        """Write the loss of each step so far, and the metrics, as lines of JSON."""
-        if not self.recipe.log or not self.task.world.is_first:
-            return
-        history, lines, epoch = self.history, [], 0
-        for index, value in enumerate(history.metrics[:1]):
-            lines.append({"epoch": index, "metric": value})
-        for step, loss in enumerate(history.losses, 1):
-            lines.append({"step": step, "epoch": epoch + 1, "loss": loss})
-            if epoch < len(history.epoch_steps) and step == history.epoch_steps[epoch]:
-                epoch += 1
-                if epoch < len(history.metrics):
-                    lines.append({"epoch": epoch, "metric": history.metrics[epoch]})
-        with atomic_file(Path(self.recipe.log)) as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+        if self.recipe.log and self.task.world.is_first:
+            with atomic_file(Path(self.recipe.log)) as file:
+                file.write("".join(json.dumps(line) + "\n" for line in self.history.lines()).encode())

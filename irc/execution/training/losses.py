@@ -154,7 +154,8 @@ class CrossEntropy(Loss):
 
     def _axis(self, z: torch.Tensor, labels: torch.Tensor) -> int:
         """The axis of z that the labels do not have."""
-        hinted = [self.logits.axis] if self.logits.axis is not None else [1, -1]
+        first = class_axis(z)
+        hinted = [self.logits.axis] if self.logits.axis is not None else [first, 1 if first == -1 else -1]
         for axis in hinted:
             rest = list(z.shape)
             if -z.ndim <= axis < z.ndim and rest and (rest.pop(axis), rest)[1] == list(labels.shape):

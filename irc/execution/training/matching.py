@@ -57,9 +57,8 @@ class Matching(Loss):
     def forward(self, reading: Reading) -> torch.Tensor:
         s, t = self.made(reading), reading.teacher[self.teacher[0]]
         if self.axis is not None and self.projection is not None:
-            s = (s.movedim(self.axis, -1) @ self.projection).movedim(-1, self.axis)
-        error: torch.Tensor = ((s - t) ** 2).mean() * self.scale
-        return error
+            s = torch.matmul(s.movedim(self.axis, -1), self.projection).movedim(-1, self.axis)
+        return torch.mean((s - t) ** 2) * self.scale
 
 
 def least_squares(s: torch.Tensor, t: torch.Tensor, axis: int) -> torch.Tensor:
@@ -68,9 +67,9 @@ def least_squares(s: torch.Tensor, t: torch.Tensor, axis: int) -> torch.Tensor:
     wanted = t.movedim(axis, -1).reshape(-1, t.shape[axis]).double()
     moments = rows.T @ rows
     ridge = _RIDGE * moments.diagonal().mean().clamp(min=1e-12)
-    return torch.linalg.solve(moments + ridge * torch.eye(len(moments), dtype=moments.dtype), rows.T @ wanted).to(
-        s.dtype
-    )
+    moments += ridge * torch.eye(len(moments), dtype=moments.dtype)
+    solved: torch.Tensor = torch.linalg.solve(moments, rows.T @ wanted)
+    return solved.to(s.dtype)
 
 
 class Reconstruction(Matching):

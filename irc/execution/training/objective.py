@@ -9,7 +9,7 @@ from torch import nn
 
 from irc.errors import ModelError, OptionError
 from irc.execution.executable import Executable
-from irc.execution.training.data import Chunk
+from irc.execution.training.chunks import Chunk
 from irc.execution.training.layers import paired_layers, unfolded
 from irc.execution.training.losses import (
     CrossEntropy,

@@ -1,8 +1,9 @@
 """Optimizers and learning rates by name.
 
-rate(step) = lr * min(1, (step + 1) / warm-up steps) * shape(p),      p: the part of the training after warm-up, 0 to 1
+    rate(step) = lr * (step + 1) / (warm-up steps + 1)      in the first `warmup` of the steps
+                 lr * shape(p)                              then; p: the part of the others that is done, 0 to 1
 
-constant   1                 cosine   (1 + cos(pi p)) / 2             step   0.1 at p = 1/2, 0.01 at p = 3/4
+    constant   1              cosine   (1 + cos(pi p)) / 2              step   1; 0.1 from p = 1/2; 0.01 from p = 3/4
 """
 
 from __future__ import annotations

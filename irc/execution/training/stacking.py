@@ -12,7 +12,8 @@ import torch
 
 from irc.errors import IrcError
 from irc.execution.executable import Executable
-from irc.execution.training.data import Item, chunks_of
+from irc.execution.training.chunks import chunks_of
+from irc.execution.training.data import Item
 
 _TOLERANCE = 1e-3  # relative to the largest; other rows in a batch move a sum by far less, and mixing them by more
 

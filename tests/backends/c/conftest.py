@@ -87,7 +87,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, compile_small: Compile) -> Pa
 
 
 @pytest.fixture
-def net(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def saved(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The saved model in a folder, and with a cache, of the test's own."""
     shutil.copytree(home, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -109,6 +109,6 @@ def opened(folder: Path, *, known: bool, **options: Any) -> CArtifact:
     return artifact
 
 
-def entries(net: Path) -> list[Path]:
+def entries(saved: Path) -> list[Path]:
     """What is remembered of saved models in the test's cache."""
-    return list((net.parent / "cache" / "irc").glob("opened-*.json"))
+    return list((saved.parent / "cache" / "irc").glob("opened-*.json"))

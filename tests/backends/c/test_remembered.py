@@ -29,8 +29,8 @@ from tests.backends.c.conftest import IMAGE, Compile, entries, opened
 Damage = Callable[[Path], object]
 
 
-def library_of(net: Path) -> Path:
-    (library,) = (net.parent / "cache" / "irc").glob("*.so")
+def library_of(saved: Path) -> Path:
+    (library,) = (saved.parent / "cache" / "irc").glob("*.so")
     return library
 
 
@@ -48,12 +48,12 @@ DAMAGED_ENTRIES: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("case", DAMAGED_ENTRIES)
-def test_a_damaged_entry_is_none(net: Path, wanted: Array, case: str) -> None:
-    (entry,) = entries(net)
+def test_a_damaged_entry_is_none(saved: Path, wanted: Array, case: str) -> None:
+    (entry,) = entries(saved)
     DAMAGED_ENTRIES[case](entry)
-    np.testing.assert_array_equal(opened(net, known=False)(IMAGE), wanted)
+    np.testing.assert_array_equal(opened(saved, known=False)(IMAGE), wanted)
     if case != "a folder":
-        np.testing.assert_array_equal(opened(net, known=True)(IMAGE), wanted)
+        np.testing.assert_array_equal(opened(saved, known=True)(IMAGE), wanted)
 
 
 DAMAGED_LIBRARIES: dict[str, Damage] = {
@@ -64,22 +64,22 @@ DAMAGED_LIBRARIES: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("case", DAMAGED_LIBRARIES)
-def test_a_library_that_is_not_whole_is_not_loaded(net: Path, case: str) -> None:
-    DAMAGED_LIBRARIES[case](library_of(net))
-    opened(net, known=False)
+def test_a_library_that_is_not_whole_is_not_loaded(saved: Path, case: str) -> None:
+    DAMAGED_LIBRARIES[case](library_of(saved))
+    opened(saved, known=False)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_library_that_does_not_load_is_built_again(net: Path, wanted: Array, when: str) -> None:
+def test_a_library_that_does_not_load_is_built_again(saved: Path, wanted: Array, when: str) -> None:
     """Whether it is found to be damaged, or to be gone, when the model has been opened."""
-    library = library_of(net)
+    library = library_of(saved)
     if when == "before":
         library.write_bytes(bytes(library.stat().st_size))
-    artifact = opened(net, known=True)
+    artifact = opened(saved, known=True)
     if when == "after":
         library.unlink()
     np.testing.assert_array_equal(artifact(IMAGE), wanted)
-    np.testing.assert_array_equal(opened(net, known=True)(IMAGE), wanted)
+    np.testing.assert_array_equal(opened(saved, known=True)(IMAGE), wanted)
 
 
 # ---- caches that cannot be written to
@@ -108,35 +108,35 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("read_only")
-def test_a_read_only_cache_is_read(net: Path, wanted: Array) -> None:
-    np.testing.assert_array_equal(opened(net, known=True)(IMAGE), wanted)
+def test_a_read_only_cache_is_read(saved: Path, wanted: Array) -> None:
+    np.testing.assert_array_equal(opened(saved, known=True)(IMAGE), wanted)
 
 
 @pytest.mark.usefixtures("read_only")
-def test_a_read_only_cache_that_is_damaged(net: Path, wanted: Array) -> None:
-    library = library_of(net)
+def test_a_read_only_cache_that_is_damaged(saved: Path, wanted: Array) -> None:
+    library = library_of(saved)
     library.write_bytes(bytes(library.stat().st_size))
-    np.testing.assert_array_equal(opened(net, known=True)(IMAGE), wanted)
+    np.testing.assert_array_equal(opened(saved, known=True)(IMAGE), wanted)
 
 
-def test_nothing_can_be_remembered(net: Path, wanted: Array, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.rmtree(net.parent / "cache")
-    (net.parent / "cache").write_text("a file, where a folder is needed")
+def test_nothing_can_be_remembered(saved: Path, wanted: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(saved.parent / "cache")
+    (saved.parent / "cache").write_text("a file, where a folder is needed")
     for _ in range(2):
-        np.testing.assert_array_equal(opened(net, known=False)(IMAGE), wanted)
+        np.testing.assert_array_equal(opened(saved, known=False)(IMAGE), wanted)
 
     def nobody() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", nobody)
-    opened(net, known=False)
+    opened(saved, known=False)
 
 
-def test_a_full_disk_stops_no_call(net: Path, wanted: Array, monkeypatch: pytest.MonkeyPatch) -> None:
-    (entry,) = entries(net)
+def test_a_full_disk_stops_no_call(saved: Path, wanted: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    (entry,) = entries(saved)
     entry.unlink()
-    artifact = opened(net, known=False)
+    artifact = opened(saved, known=False)
     _ = artifact.sources
 
     def full(*arguments: Any, **options: Any) -> Any:
@@ -144,15 +144,15 @@ def test_a_full_disk_stops_no_call(net: Path, wanted: Array, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "write_text", full)
     np.testing.assert_array_equal(artifact(IMAGE), wanted)
-    assert not entries(net)
+    assert not entries(saved)
 
 
 # ---- what an entry depends on
 
 
-def test_another_irc(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_irc(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "_source", lambda: b"another")
-    opened(net, known=False)
+    opened(saved, known=False)
 
 
 def test_every_source_file_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,92 +179,91 @@ def test_all_of_irc_is_source() -> None:
     assert any(path.parent.name == "kernels" and path.suffix == ".h" for path in found)
 
 
-def test_another_compiler(net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_compiler(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler is not None
     wrapper = tmp_path / "wrapped"
     wrapper.write_text(f'#!/bin/sh\nexec {compiler} "$@"\n')
     wrapper.chmod(0o755)
     monkeypatch.setenv("CC", str(wrapper))
-    opened(net, known=False)(IMAGE)
-    opened(net, known=True)
+    opened(saved, known=False)(IMAGE)
+    opened(saved, known=True)
     wrapper.write_text(f'#!/bin/sh\n# the next version\nexec {compiler} "$@"\n')
-    opened(net, known=False)
+    opened(saved, known=False)
     monkeypatch.setenv("CC", f"{wrapper} -O0")
-    opened(net, known=False)
+    opened(saved, known=False)
     monkeypatch.setenv("CC", "'")  # no command at all
-    opened(net, known=False)
+    opened(saved, known=False)
 
 
-def test_another_processor(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_processor(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "host_isas", lambda: ())
-    opened(net, known=False)
+    opened(saved, known=False)
 
 
 # ---- what is not remembered
 
 
-def test_a_target_that_has_borrowed_its_name(net: Path, compile_small: Compile) -> None:
+def test_a_target_that_has_borrowed_its_name(saved: Path, compile_small: Compile) -> None:
     """A folder knows its target by name; what another one of that name made is not what opening makes."""
     plain = compile_small("c:portable")
     other = replace(plain.target, title="of someone else")
     artifact = CArtifact(plain.graph, other, plain.report)
-    artifact.save(net.parent / "other")
+    artifact.save(saved.parent / "other")
     artifact(IMAGE)
-    opened(net.parent / "other", known=False)
+    opened(saved.parent / "other", known=False)
 
 
-def test_another_machine(net: Path, compile_small: Compile) -> None:
+def test_another_machine(saved: Path, compile_small: Compile) -> None:
     other = "x86-64" if host_machine() == "aarch64" else "aarch64"
-    compile_small(f"c:{other}").save(net.parent / "other")
-    artifact = opened(net.parent / "other", known=False)
-    remembered.remember("key", artifact.interface, library_of(net))
-    assert len(entries(net)) == 1
+    compile_small(f"c:{other}").save(saved.parent / "other")
+    artifact = opened(saved.parent / "other", known=False)
+    remembered.remember("key", artifact.interface, library_of(saved))
+    assert len(entries(saved)) == 1
     with pytest.raises(BackendError, match=f"is for {other} and this machine is {host_machine()}"):
         artifact(IMAGE)
 
 
-def test_weights_in_a_file_of_their_own(net: Path, wanted: Array) -> None:
+def test_weights_in_a_file_of_their_own(saved: Path, wanted: Array) -> None:
     """Nobody has hashed that file."""
-    onnx.save_model(
-        onnx.load_model(net / MODEL_FILE), net / MODEL_FILE, save_as_external_data=True, size_threshold=0, location="w"
-    )
-    assert read_saved(net).key == ""
+    model = onnx.load_model(saved / MODEL_FILE)
+    onnx.save_model(model, saved / MODEL_FILE, save_as_external_data=True, size_threshold=0, location="w")
+    assert read_saved(saved).key == ""
     for _ in range(2):
-        np.testing.assert_array_equal(opened(net, known=False)(IMAGE), wanted)
+        np.testing.assert_array_equal(opened(saved, known=False)(IMAGE), wanted)
 
 
 def test_large_weights_are_saved_without_an_entry(
-    net: Path, compile_small: Compile, monkeypatch: pytest.MonkeyPatch
+    saved: Path, compile_small: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("irc.backends.onnx.save.save_graph.__kwdefaults__", {"external_past": 100})
     artifact = compile_small("c:portable", name="large")
     artifact(IMAGE)
-    artifact.save(net.parent / "large")
-    assert (net.parent / "large" / f"{MODEL_FILE}.data").is_file()
-    opened(net.parent / "large", known=False)
-    assert len(entries(net)) == 1
+    artifact.save(saved.parent / "large")
+    assert (saved.parent / "large" / f"{MODEL_FILE}.data").is_file()
+    opened(saved.parent / "large", known=False)
+    assert len(entries(saved)) == 1
 
 
-def test_the_key_is_of_the_bytes_that_were_read(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_of_the_bytes_that_were_read(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever exchanges the file between two readings does not get a library remembered for another model."""
-    real, contents = (net / MODEL_FILE).read_bytes(), []
+    real, contents = (saved / MODEL_FILE).read_bytes(), []
 
     def read(path: Path) -> bytes:
         contents.append(path)
         return real
 
-    (net / MODEL_FILE).write_bytes(b"exchanged")
+    (saved / MODEL_FILE).write_bytes(b"exchanged")
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) if path.name == MODEL_FILE else b"")
-    key = read_saved(net).key
+    key = read_saved(saved).key
     assert len(contents) == 1
-    (net / MODEL_FILE).write_bytes(real)
-    assert key == remembered.folder_key(net)
+    (saved / MODEL_FILE).write_bytes(real)
+    assert key == remembered.folder_key(saved)
 
 
-def test_an_onnx_target_in_a_folder(net: Path, small_graph: irc.Graph) -> None:
+def test_an_onnx_target_in_a_folder(saved: Path, small_graph: irc.Graph) -> None:
     made = irc.compile(small_graph, [])
-    made.save(net / MODEL_FILE)
-    artifact = irc.open(net)
+    made.save(saved / MODEL_FILE)
+    artifact = irc.open(saved)
     assert artifact.target is find_target("onnx")
-    assert len(entries(net)) == 1
+    assert len(entries(saved)) == 1

@@ -1,0 +1,122 @@
+"""`fine-tune` takes the steps that a training loop written in PyTorch takes: weights and running statistics agree."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from irc.execution.training.data import TrainingData
+from irc.graph import Graph
+from irc.passes.fine_tune import FineTune
+from irc.types import Array
+from tests.training.nets import Pair, constants, graph_of, network, pairs, run_pass, trained
+
+# float32 sums in another order move a weight by some 1e-7 a step; Adam divides small gradients by small ones
+TOLERANCE = {"sgd": 2e-6, "adamw": 2e-4}
+EPOCHS, BATCH, LR, DECAY = 2, 8, 0.05, 0.01
+
+
+def steps(graph: Graph, data: list[Pair]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches in the order in which the pass takes them."""
+    source = TrainingData(data, graph, batch=BATCH, seed=0, shuffle=True, labelled=True, name="test")
+    found = []
+    for epoch in range(EPOCHS):
+        for items in source.batches(epoch):
+            images = np.concatenate([next(iter(item.sample.values())) for item in items])
+            labels = np.concatenate([np.asarray(item.label) for item in items])
+            found.append((torch.from_numpy(images), torch.from_numpy(labels)))
+    return found
+
+
+def by_hand(module: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], optimizer: str) -> dict[str, Array]:
+    """A training loop as one writes it; the state of the module after it."""
+    matrices = [p for p in module.parameters() if p.ndim > 1 and p.requires_grad]
+    others = [p for p in module.parameters() if p.ndim == 1 and p.requires_grad]
+    groups = [{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
+    chosen: torch.optim.Optimizer = (
+        torch.optim.SGD(groups, LR, momentum=0.9) if optimizer == "sgd" else torch.optim.AdamW(groups, LR)
+    )
+    warm = math.ceil(0.05 * len(batches))
+    for step, (images, labels) in enumerate(batches):
+        part = (step - warm) / (len(batches) - warm)
+        factor = (step + 1) / (warm + 1) if step < warm else (1 + math.cos(math.pi * part)) / 2
+        for group in chosen.param_groups:
+            group["lr"] = LR * factor
+        chosen.zero_grad()
+        torch.autograd.backward(F.cross_entropy(module(images), labels))
+        chosen.step()
+    return {name: value.numpy() for name, value in module.state_dict().items() if value.is_floating_point()}
+
+
+@pytest.mark.parametrize("symbolic", [False, True])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_weights_and_statistics_are_those_of_torch(optimizer: str, symbolic: bool) -> None:
+    module, data = network(), pairs()
+    graph = graph_of(module, symbolic=symbolic)
+    tune = FineTune(data=data, epochs=EPOCHS, batch=BATCH, lr=LR, weight_decay=DECAY, optimizer=optimizer)
+    before, made = constants(graph), trained(tune, graph)
+    wanted = by_hand(module.train(), steps(graph, data), optimizer)
+    assert made.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert np.abs(array - before[name]).max() > 1e-3, f"{name} did not move, so that its equality says nothing"
+        np.testing.assert_allclose(made[name], array, atol=TOLERANCE[optimizer], rtol=0, err_msg=name)
+
+
+def test_batch_norms_can_keep_their_statistics() -> None:
+    module, data = network(), pairs()
+    graph = graph_of(module)
+    tune = FineTune(data=data, epochs=EPOCHS, batch=BATCH, lr=LR, weight_decay=DECAY, batch_norm="freeze")
+    before, made = constants(graph), trained(tune, graph)
+    wanted = by_hand(module.eval(), steps(graph, data), "sgd")
+    for name, array in wanted.items():
+        np.testing.assert_allclose(made[name], array, atol=TOLERANCE["sgd"], rtol=0, err_msg=name)
+    assert (made["1.running_var"] == before["1.running_var"]).all()
+
+
+def test_the_batch_norms_of_frozen_layers_keep_their_statistics() -> None:
+    module, data = network(), pairs()
+    graph = graph_of(module)
+    tune = FineTune(data=data, epochs=EPOCHS, batch=BATCH, lr=LR, weight_decay=DECAY, freeze=("[01]",))
+    before, made = constants(graph), trained(tune, graph)
+    module.train()
+    for layer in (module[0], module[1]):
+        layer.eval().requires_grad_(False)
+    wanted = by_hand(module, steps(graph, data), "sgd")
+    for name, array in wanted.items():
+        np.testing.assert_allclose(made[name], array, atol=TOLERANCE["sgd"], rtol=0, err_msg=name)
+    frozen = [name for name in made if name.startswith(("0.", "1."))]
+    assert len(frozen) == 5
+    assert all((made[name] == before[name]).all() for name in frozen)
+
+
+def test_train_names_what_alone_is_trained() -> None:
+    graph = graph_of(network())
+    made = trained(FineTune(data=pairs(), batch=BATCH, train=("8", "4.weight")), graph)
+    moved = {name for name, array in constants(graph).items() if (made[name] != array).any()}
+    assert moved == {"8.weight", "8.bias", "4.weight", "4.running_mean", "4.running_var"}
+
+
+def test_two_norms_with_one_constant_for_their_means_get_each_their_own() -> None:
+    graph = graph_of(network())
+    nodes = [n for n in graph if n.op.name == "BatchNormalization"]
+    shared = nodes[0].inputs[3]
+    assert shared is not None
+    nodes[1].set_input(3, shared)
+    held = graph.copy()
+    run_pass(FineTune(data=pairs(), batch=BATCH), held)
+    means = [n.constant(3) for n in held if n.op.name == "BatchNormalization"]
+    assert means[0] is not None
+    assert means[1] is not None
+    assert np.abs(means[0] - means[1]).max() > 1e-3
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
+    graph, tune = graph_of(network()), FineTune(data=pairs(), batch=BATCH)
+    first, again, other = (trained(tune, graph, seed=seed) for seed in (0, 0, 1))
+    assert all((first[name] == again[name]).all() for name in first)
+    assert any((first[name] != other[name]).any() for name in first)
