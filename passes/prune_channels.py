@@ -14,7 +14,7 @@ from irc.analysis.channels.savings import Savings
 from irc.errors import OptionError
 from irc.graph import Graph, Value
 from irc.passes.base import LOSSY, Pass, option
-from irc.passes.channels import CannotRemove, remove_channels
+from irc.passes.channels import RemovalError, remove_channels
 from irc.passes.channels.select import Candidate, Limits, candidates, choose, removed, smallest_share
 from irc.passes.context import Context
 from irc.report.ledger import PrunedGroup
@@ -73,7 +73,7 @@ class PruneChannels(Pass):
             said = f"it has {' and '.join(given)}" if given else "it has none"
             raise OptionError(f"prune-channels needs one budget of {', '.join(_BUDGETS)}, and {said}; ratio=0.5, say")
         if getattr(self, given[0]) <= 0 or (self.ratio is not None and self.ratio >= 1):
-            raise OptionError(f"prune-channels: {given[0]}={getattr(self, given[0])} leaves nothing, or is no part of 1")
+            raise OptionError(f"prune-channels: {given[0]}={getattr(self, given[0])} leaves nothing or is no part")
         for kind in self.kinds:
             if kind not in KINDS:
                 raise OptionError(f"prune-channels: kinds has no '{kind}'; there are {', '.join(KINDS)}")
@@ -156,7 +156,7 @@ class PruneChannels(Pass):
             try:
                 remove_channels(graph, channels, keep)
                 break
-            except CannotRemove as error:
+            except RemovalError as error:
                 guilty = [each for each in held if each.taken and _touches(channels, each, error.value)]
                 for each in guilty or [each for each in held if each.taken]:
                     given_up[id(each)] = str(error)

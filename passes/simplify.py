@@ -30,10 +30,10 @@ class Simplify(Pass):
         Shape(x : [N, 3])[1] = 3      Reshape(x : [N, 3, 8], (N, 24)) = Reshape(x, [0, 24])
 
     Each rule stands with its algebra in `passes/simplify_rules`: `elementwise`, `movement`, `casts`, `clamps`,
-    `contractions`, `sequences`, `shape_arithmetic`. Valid by that algebra; where it holds only for some shapes or dtypes, the types
-    must say so. Within 1e-6: all rules are exact but those that let a product add its bias, which rounds once where
-    MatMul and Add round twice. A symbolic dimension stays symbolic. What nothing reads any more stays for
-    `eliminate-dead`.
+    `contractions`, `sequences`, `shape_arithmetic`. Valid by that algebra; where it holds only for some shapes or
+    dtypes, the types must say so. Within 1e-6: all rules are exact but those that let a product add its bias, which
+    rounds once where MatMul and Add round twice. A symbolic dimension stays symbolic. What nothing reads any more stays
+    for `eliminate-dead`.
     """
 
     numerics = within(1e-6)

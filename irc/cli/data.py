@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irc.names import call, is_function_name
 from irc.errors import DataError, IrcError, OptionError
+from irc.names import call, is_function_name
 
 if TYPE_CHECKING:
     from irc.report.progress import Progress

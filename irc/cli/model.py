@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from irc.names import call, is_function_name
 from irc.errors import ModelError, TextError
+from irc.names import call, is_function_name
 
 if TYPE_CHECKING:
     from irc.graph import Graph

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from irc.cli.data import open_data, progress_over
 from irc.cli.dims import check_dims, made_up_sample, sample_dims, stored_dims
-from irc.names import is_function_name
 from irc.errors import OptionError
+from irc.names import is_function_name
 
 if TYPE_CHECKING:
     from irc.backends.c.artifact import CArtifact

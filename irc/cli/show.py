@@ -17,7 +17,7 @@ def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
     layers: Annotated[bool, typer.Option("--layers", help="One row a layer: type, parameters, bytes, MACs.")] = False,
     groups: Annotated[
-        bool, typer.Option("--groups", help="What can be pruned: groups of channels, what goes with each, and barriers.")
+        bool, typer.Option("--groups", help="What can be pruned: groups of channels, what goes with each, barriers.")
     ] = False,
     text: Annotated[bool, typer.Option("--text", help="Print the IR instead.")] = False,
 ) -> None:

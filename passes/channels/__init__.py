@@ -1,5 +1,5 @@
 """Structured pruning, without what chooses: taking channels out of a graph, and what that is worth."""
 
-from irc.passes.channels.remove import CannotRemove, remove_channels
+from irc.passes.channels.remove import RemovalError, remove_channels
 
-__all__ = ["CannotRemove", "remove_channels"]
+__all__ = ["RemovalError", "remove_channels"]

@@ -29,7 +29,7 @@ Edit = Callable[[], None]
 _BACKWARDS_END = -(2**62)  # where a Slice with a negative step ends that takes the first element too
 
 
-class NotMovable(PassError):
+class MovementError(PassError):
     """No choice of its other inputs makes the node give what is left of its output."""
 
 
@@ -38,7 +38,7 @@ def mend_movement(plan: Plan, node: Node) -> list[Edit]:
 
     Raises
     ------
-    NotMovable : there are none.
+    MovementError : there are none.
     """
     if isinstance(node.op, Pad):
         return _pad(plan, node)
@@ -61,7 +61,7 @@ def mend_movement(plan: Plan, node: Node) -> list[Edit]:
     if isinstance(node.op, Slice):
         new, gathered = _slices(plan, node, now)
     if not _fits(plan, node, op, new, gathered):
-        raise NotMovable(f"{node!r} cannot move what is left of its channels")
+        raise MovementError(f"{node!r} cannot move what is left of its channels")
     return [*(partial(_gather_before, node, *each) for each in gathered), lambda: _set(node, op, now, new)]
 
 
@@ -74,7 +74,7 @@ def _fits(
     """
     source = plan.want(node.input(0))
     if source is None:
-        raise NotMovable(f"{node!r} gives channels out of something that has none")
+        raise MovementError(f"{node!r} gives channels out of something that has none")
     for axis, places in gathered:
         source = source.take(places, axis)
     try:
@@ -93,7 +93,7 @@ def _moved_by_data(plan: Plan, node: Node) -> list[Edit]:
     if isinstance(node.op, Reshape):
         return _sizes(plan, node, 1, [None] * len(node.inputs))
     if varying(plan.channels.labels[value]) != varying(plan.channels.labels[node.output]):
-        raise NotMovable(f"{node!r} moves channels as data says")
+        raise MovementError(f"{node!r} moves channels as data says")
     return []
 
 
@@ -133,7 +133,7 @@ def _sizes(plan: Plan, node: Node, index: int, now: list[Array | None]) -> list[
 
 def _checked(plan: Plan, node: Node, inputs: list[Array | None]) -> list[Edit]:
     if not isinstance(node.op, Resize) and inputs[1] is not None and not _fits(plan, node, node.op, inputs):
-        raise NotMovable(f"{node!r} cannot give what is left of its channels a shape")
+        raise MovementError(f"{node!r} cannot give what is left of its channels a shape")
     return []
 
 
@@ -156,7 +156,7 @@ def _indices(plan: Plan, node: Node, indices: Array | None) -> Array:
     taken = np.where(indices < 0, indices + left.size, indices)
     where = survivors(left[taken]) if taken.ndim else np.zeros((), np.int64)
     if where is None:
-        raise NotMovable(f"{node!r} takes channels of which no rectangle is left")
+        raise MovementError(f"{node!r} takes channels of which no rectangle is left")
     return np.asarray((np.cumsum(left) - 1)[taken.reshape(-1)[where]]).astype(indices.dtype)
 
 
@@ -182,7 +182,7 @@ def _slices(
         places = (np.cumsum(left) - 1)[taken[left[taken]]]
         strides = set(np.diff(places).tolist())
         if not places.size:
-            raise NotMovable(f"{node!r} takes channels of which none is left")
+            raise MovementError(f"{node!r} takes channels of which none is left")
         if len(strides) > 1:
             gathered.append((axis % rank, places))
             places, strides = np.arange(places.size), {1}

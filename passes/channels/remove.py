@@ -33,12 +33,12 @@ from irc.ops.onnx_op import OnnxOp
 from irc.ops.quantize import DequantizeLinear, QuantizeLinear
 from irc.ops.schema import with_attribute
 from irc.ops.shape import Shape, Size
+from irc.passes.channels.movements import MovementError, mend_movement
 from irc.passes.edit import remove_dead
-from irc.passes.channels.movements import NotMovable, mend_movement
 from irc.types import Array, TensorType
 
 
-class CannotRemove(PassError):
+class RemovalError(PassError):
     """What is left would be no rectangle, or in an order that no movement makes; `value` is where."""
 
     def __init__(self, value: Value, message: str) -> None:
@@ -54,7 +54,7 @@ def remove_channels(graph: Graph, channels: Channels, keep: Mask) -> None:
 
     Raises
     ------
-    CannotRemove : what is left is not a model; nothing was changed.
+    RemovalError : what is left is not a model; nothing was changed.
     """
     plan = Plan(graph, channels, keep)
     plan.make()
@@ -80,7 +80,8 @@ class Plan:
         """Fill `edits`."""
         flawed = self.channels.flaws(self.keep)
         if flawed:
-            raise CannotRemove(flawed[0], f"what would be left of '{flawed[0].name}' is no tensor: rows of different lengths, or nothing")
+            said = f"what would be left of '{flawed[0].name}' is no tensor: rows of different lengths, or nothing"
+            raise RemovalError(flawed[0], said)
         self._weights()
         chains = {chain.nodes[0]: chain for chain in self.channels.chains}
         skipped: set[Node] = set()
@@ -129,7 +130,7 @@ class Plan:
             return held
         where = survivors(alive)
         if where is None:
-            raise CannotRemove(value, f"what would be left of '{value.name}' is no rectangle")
+            raise RemovalError(value, f"what would be left of '{value.name}' is no rectangle")
         return select_places(held, alive, where)
 
     def shape(self, value: Value) -> tuple[int, ...]:
@@ -165,7 +166,7 @@ class Plan:
                 continue
             where = survivors(mask)
             if where is None:
-                raise CannotRemove(value, f"what would be left of weight '{value.name}' is no rectangle")
+                raise RemovalError(value, f"what would be left of weight '{value.name}' is no rectangle")
             key = where.tobytes() + str((where.shape, mask.shape)).encode()
             variants.setdefault(key, (where, mask.shape, []))[2].append(use)
         for where, shape, uses in variants.values():
@@ -261,7 +262,7 @@ class Plan:
         mask = None if weight is None else self.mask_of(weight)
         if mask is None or axis is None:
             return
-        alive = mask.any(tuple(k for k in range(mask.ndim) if k != axis % mask.ndim)).nonzero()[0]
+        alive = np.flatnonzero(mask.any(tuple(k for k in range(mask.ndim) if k != axis % mask.ndim)))
         for index in (1, 2):
             data = node.constant(index)
             if data is not None and data.ndim == 1 and data.size == mask.shape[axis % mask.ndim] != alive.size:
@@ -277,8 +278,8 @@ class Plan:
             return
         try:
             self.edits += mend_movement(self, node)
-        except NotMovable as error:
-            raise CannotRemove(node.output, str(error)) from None
+        except MovementError as error:
+            raise RemovalError(node.output, str(error)) from None
 
     def _chain(self, chain: Chain) -> None:
         """Movements that reorder channels: mended one by one if they can be, else one Gather instead."""
@@ -289,7 +290,7 @@ class Plan:
             for node in chain.nodes:
                 self._settle(node)
                 made += mend_movement(self, node)
-        except (NotMovable, CannotRemove):
+        except (MovementError, RemovalError):
             order, type = self._order(chain), self.type(chain.end)
             made = [lambda: _gather_instead(chain, order, type)]
         self.edits += made
@@ -346,7 +347,8 @@ def _slice(value: Value, where: Array, shape: tuple[int, ...], uses: list[Use]) 
 
 def _read_constant(node: Node, index: int, data: Array) -> None:
     old = node.input(index)
-    node.set_input(index, node.graph.add_constant(np.ascontiguousarray(data), old.name if old is not None else node.name))
+    name = old.name if old is not None else node.name
+    node.set_input(index, node.graph.add_constant(np.ascontiguousarray(data), name))
 
 
 def _gather_instead(chain: Chain, order: Array, type: TensorType | None) -> None:

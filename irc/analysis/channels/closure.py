@@ -8,6 +8,7 @@ import numpy as np
 
 from irc.analysis.channels.arrays import Mask
 from irc.analysis.channels.labels import Block, Labels
+from irc.types import Array
 
 
 class Closure:
@@ -52,7 +53,7 @@ class Closure:
         """The labels that newly go because of one block."""
         added: list[int] = []
 
-        def remove(labels: np.ndarray) -> None:  # type: ignore[type-arg]  # an index array
+        def remove(labels: Array) -> None:
             new = np.unique(labels[~gone[labels]])
             gone[new] = True
             added.extend(new.tolist())

@@ -55,7 +55,8 @@ def concretize(graph: Graph, dims: Mapping[str, int] | None = None) -> Concrete:
         except IrcError as error:
             tried = tried or error
     raise DataError(
-        f"the model does not run on made-up inputs of shapes {_shown(graph)}: {tried}; give sizes of its symbolic dimensions"
+        f"the model does not run on made-up inputs of shapes {_shown(graph)}: {tried}; give sizes of its symbolic "
+        "dimensions"
     )
 
 

@@ -132,7 +132,10 @@ def _product(trace: Trace, node: Node, a: Value, b: Value, turn_a: bool, turn_b:
 
 
 def data_by_weight(trace: Trace, node: Node, x: Array, weight: Value, turned: bool) -> Array:
-    """Labels of x W: (*, K) by (K, P), or by (P, K) if `turned`; W takes those of x along K and gives new ones along P."""
+    """Labels of x W: (*, K) by (K, P), or by (P, K) if `turned`.
+
+    W takes those of x along K, and gives new ones along P.
+    """
     x = trace.labels.canonical(x)
     last = x.ndim - 1
     count = trace.shape(weight)[0 if turned else 1]

@@ -72,7 +72,8 @@ def _gradients(channels: Channels, samples: Iterable[Sample], seed: int) -> Iter
     weights = run.parameters
     generator = torch.Generator().manual_seed(seed)
     for sample in samples:
-        outputs = [each for each in run.forward(sample).values() if isinstance(each, torch.Tensor) and each.requires_grad]
+        made = run.forward(sample).values()
+        outputs = [each for each in made if isinstance(each, torch.Tensor) and each.requires_grad]
         if not outputs:
             raise DataError("no output of the model has a gradient, so importance cannot be taken from data")
         along = sum((each * torch.randn(each.shape, generator=generator).to(each)).sum() for each in outputs)

@@ -143,7 +143,8 @@ class Channels:
 
     def _channels(self) -> list[tuple[str, int, frozenset[int]]]:
         bound = {label for matrix in self._matrices for label in np.unique(matrix).tolist()}
-        bound |= {label for b in self.closure.blocks for part in (b.rows, b.columns) if part is not None for label in part}
+        for block in self.closure.blocks:
+            bound |= {label for part in (block.rows, block.columns) if part is not None for label in part.tolist()}
         free = [label for label in self._role_labels if label and label not in bound]
         return [("channel", label, frozenset((label,))) for label in sorted(free)]
 

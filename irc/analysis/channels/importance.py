@@ -3,12 +3,12 @@
 Each gives one number a unit, the larger the more it matters. Those of weights look at every slice of a weight that goes
 with the unit: what makes its channels, and what reads them.
 
-    l1, l2          sum of |w|, root of the sum of w^2            Li 2017, "Pruning Filters for Efficient ConvNets", section 3.1
+    l1, l2          sum of |w|, root of the sum of w^2            Li 2017, "Pruning Filters", section 3.1
     bn-scale        sum of |gamma| of its batch norms             Liu 2017, "Network Slimming", section 3
-    lamp            w^2 / sum of all w^2 that are not smaller     Lee 2021, "Layer-adaptive sparsity", equation 1
-    fpgm            sum of distances to the other units           He 2019, "Filter Pruning via Geometric Median", section 3.3
-    taylor          E (sum of g w)^2                              Molchanov 2019, "Importance Estimation", equation 8
-    hessian         1/2 sum of h w^2, h the Gauss-Newton diagonal LeCun 1990, "Optimal Brain Damage", equation 5
+    lamp            w^2 / sum of all w^2 that are not smaller     Lee 2021, "Layer-adaptive Sparsity", eq. 1
+    fpgm            sum of distances to the other units           He 2019, "Geometric Median", section 3.3
+    taylor          E (sum of g w)^2                              Molchanov 2019, eq. 8
+    hessian         1/2 sum of h w^2, h the Gauss-Newton diagonal LeCun 1990, eq. 5
     softmax         softmax(d / gamma), d the unit norms over their mean
     random          uniform
 """

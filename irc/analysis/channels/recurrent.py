@@ -44,7 +44,8 @@ def recurrent(trace: Trace, node: Node) -> None:
     for index, value in zip(_STATES[node.op.name], states, strict=True):
         if value is not None:
             trace.role(value, units[:, None, :], Use(node, index))
-    for output, labels in zip(node.outputs, (units[None, :, None, :], units[:, None, :], units[:, None, :]), strict=False):
+    made = (units[None, :, None, :], units[:, None, :], units[:, None, :])
+    for output, labels in zip(node.outputs, made, strict=False):
         if not output.is_omitted:
             trace.give(output, labels)
 

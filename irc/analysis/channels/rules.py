@@ -1,17 +1,18 @@
-"""What each kind of op does to labels; convolutions and products stand in `contractions`, recurrences in `recurrent`."""
+"""What each kind of op does to labels; products stand in `contractions`, recurrences in `recurrent`."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from irc.analysis.channels.arrays import along, core, padded, spread, tighten, varying, zeros
-from irc.analysis.channels.contractions import conv, conv_transpose, gemm, matmul
 from irc.analysis.channels.attention import attention
+from irc.analysis.channels.contractions import conv, conv_transpose, gemm, matmul
 from irc.analysis.channels.recurrent import recurrent
 from irc.analysis.channels.trace import Rule, Trace
 from irc.graph import Node, Use, Value
 from irc.op import ChannelKind
 from irc.ops.fake_quant import FakeQuant
+from irc.ops.index import Concat, Gather, Pad
 from irc.ops.norm import BatchNormalization, GroupNormalization, InstanceNormalization
 from irc.ops.quantize import DequantizeLinear, QuantizeLinear
 from irc.ops.resize import Resize
@@ -59,8 +60,8 @@ def _moved_by_data(trace: Trace, node: Node, held: Array) -> list[Array] | None:
     if len(node.outputs) != 1:
         return None
     result = trace.shape(node.output)
-    if node.op.name == "Gather":
-        axis = getattr(node.op, "axis") % held.ndim
+    if isinstance(node.op, Gather):
+        axis = node.op.axis % held.ndim
         indices = node.input(1)
         if axis in varying(held) or indices is None:
             return None
@@ -90,8 +91,9 @@ def places(trace: Trace, value: Value) -> Array:
 def gather(trace: Trace, node: Node) -> None:
     """A table of embeddings: rows are taken, the other axes get labels of their own; else a movement."""
     table, indices = node.input(0), node.input(1)
+    assert isinstance(node.op, Gather)
     assert table is not None
-    axis = getattr(node.op, "axis") % max(len(trace.shape(table)), 1)
+    axis = node.op.axis % max(len(trace.shape(table)), 1)
     wide = [k for k, n in enumerate(trace.shape(table)) if k != axis and n > 1]
     if not trace.is_weight(table) or not wide:
         movement(trace, node)
@@ -118,8 +120,9 @@ def expand(trace: Trace, node: Node) -> None:
 
 def concat(trace: Trace, node: Node) -> None:
     """Labels are joined; a constant takes those of its neighbours where it stands beside them (a class token)."""
+    assert isinstance(node.op, Concat)
     shape = trace.shape(node.output)
-    axis = getattr(node.op, "axis") % len(shape)
+    axis = node.op.axis % len(shape)
     given = [v for v in node.inputs if v is not None]
     held = [trace.read(v) for v in given]
     neighbour = next((h for h in held if h is not None and axis not in varying(h) and varying(h)), None)
@@ -137,8 +140,17 @@ def concat(trace: Trace, node: Node) -> None:
     trace.give(node.output, tighten(spread(np.concatenate(small, axis), shape)))
 
 
+def depth_to_space(trace: Trace, node: Node) -> None:
+    """The channels that become the pixels of a block go together."""
+    held = trace.read(node.input(0))
+    made = None if held is None else trace.move(node, held)
+    if made is not None:
+        trace.give(node.output, trace.labels.uniform(tighten(made[0]), (2, 3)))
+
+
 def pad(trace: Trace, node: Node) -> None:
     """Along a uniform axis the border is like the inside; new channels at a labelled one get labels of their own."""
+    assert isinstance(node.op, Pad)
     held = trace.read(node.input(0))
     pads = trace.static(node.input(1))
     if held is None:
@@ -148,7 +160,7 @@ def pad(trace: Trace, node: Node) -> None:
     around = {a: (int(pads[k]), int(pads[k + len(axes)])) for k, a in enumerate(axes)} if pads is not None else {}
     for axis in varying(held):
         begin, end = around.get(axis, (0, 0))
-        if pads is None or begin < 0 or end < 0 or ((begin or end) and getattr(node.op, "mode") != "constant"):
+        if pads is None or begin < 0 or end < 0 or ((begin or end) and node.op.mode != "constant"):
             trace.barrier(node, f"Pad changes axis {axis}, which has channels, by more than zeros")
             return
         shape = [1 if k != axis else 0 for k in range(held.ndim)]
@@ -227,14 +239,14 @@ def reduction(trace: Trace, node: Node) -> None:
         trace.barrier(node, "the axes that it reduces depend on data")
         return
     axes = tuple(int(a) % held.ndim for a in known.reshape(-1)) if known is not None else ()
-    if not axes and getattr(node.op, "noop_with_empty_axes", 0):
+    if not axes and bool(getattr(node.op, "noop_with_empty_axes", False)):
         trace.give(node.output, held)
         return
     axes = axes or tuple(range(held.ndim))
     if set(axes) & set(varying(held)):
         trace.statistics.add(node)
     left = trace.labels.collapse(held, axes, force=True)
-    if not getattr(node.op, "keepdims", 1):
+    if not bool(getattr(node.op, "keepdims", True)):
         left = left[tuple(0 if k in axes else slice(None) for k in range(held.ndim))]
     if varying(left):
         trace.give(node.output, left)
@@ -311,6 +323,7 @@ _BY_NAME: dict[str, Rule] = {
     "Concat": concat,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
+    "DepthToSpace": depth_to_space,
     "Expand": expand,
     "Gather": gather,
     "Gemm": gemm,

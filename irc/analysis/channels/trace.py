@@ -8,8 +8,8 @@ Every element of every activation carries a label, the unit that it belongs to. 
     reduction       an axis disappears; what is left are rows (heads) or columns
     anything else   a barrier: what it reads is frozen
 
-A weight's element goes if any of its roles says so: roles are label arrays over the weight, one for each axis or pair of
-axes by which it is tied to activations.
+A weight's element goes if any of its roles says so: roles are label arrays over the weight, one for each axis or pair
+of axes by which it is tied to activations.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Trace:
         held.append(labels)
 
     def _at_source(self, constant: Value, index: Array, labels: Array) -> Array:
-        """Labels of a moved constant at the places where its elements come from; those that were not taken follow them."""
+        """Labels of a moved constant where its elements come from; those that were not taken follow them."""
         if core(index).size != core(labels).size or core(index).shape != core(labels).shape:
             index, labels = np.broadcast_arrays(index, labels)
         else:
@@ -167,8 +167,10 @@ class Trace:
 
     # ---- operands
 
-    def elementwise(self, node: Node, indices: tuple[int, ...], shape: tuple[int, ...], *, force: bool = False) -> Array | None:
-        """Unify the labels of inputs that are combined element by element, and tie constants among them; the result's labels.
+    def elementwise(
+        self, node: Node, indices: tuple[int, ...], shape: tuple[int, ...], *, force: bool = False
+    ) -> Array | None:
+        """The labels of a result made element by element: those of activations unify, constants take theirs.
 
         shape : of the result, to which they broadcast
         """

@@ -20,7 +20,7 @@ from irc.execution.training.layers import Layer, counterpart, unfolded
 from irc.execution.training.losses import Loss, Reading
 from irc.graph import Graph, Value
 
-_RIDGE = 1e-4  # of the mean diagonal: keeps the fit small where the first batch does not determine it
+_RIDGE = 1e-4  # of the mean diagonal, and more where there are few rows: a fit to chance would be large, and worthless
 
 
 class Matching(Loss):
@@ -62,11 +62,11 @@ class Matching(Loss):
 
 
 def least_squares(s: torch.Tensor, t: torch.Tensor, axis: int) -> torch.Tensor:
-    """The matrix that makes t of s along an axis as well as one can; shape (channels of s, channels of t)."""
+    """The matrix that makes t of s along an axis about as well as one can; shape (channels of s, channels of t)."""
     rows = s.movedim(axis, -1).reshape(-1, s.shape[axis]).double()
     wanted = t.movedim(axis, -1).reshape(-1, t.shape[axis]).double()
     moments = rows.T @ rows
-    ridge = _RIDGE * moments.diagonal().mean().clamp(min=1e-12)
+    ridge = max(_RIDGE, len(moments) / len(rows)) * moments.diagonal().mean().clamp(min=1e-12)
     moments += ridge * torch.eye(len(moments), dtype=moments.dtype)
     solved: torch.Tensor = torch.linalg.solve(moments, rows.T @ wanted)
     return solved.to(s.dtype)

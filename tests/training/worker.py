@@ -1,0 +1,92 @@
+"""What the tests of interrupts and of several processes run in processes of their own.
+
+python worker.py JOB OUTPUT [CHECKPOINT [SECONDS A SAMPLE]]     writes the float constants, and the losses beside them
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.numpy import save_file
+
+import irc.api
+from irc.passes import Calibrate, Distill, FineTune, FoldBatchNorm, InsertFakeQuant
+from irc.passes.base import Pass
+from tests.training.nets import Pair, accuracy, constants, graph_of, network, pairs
+
+
+class Slow:
+    """Pairs by number, each after a while."""
+
+    def __init__(self, items: list[Pair], seconds: float) -> None:
+        self.items = items
+        self.seconds = seconds
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> Pair:
+        time.sleep(self.seconds)
+        return self.items[number]
+
+
+class Augmented:
+    """The same as a stream, with noise from numpy's global generator."""
+
+    def __init__(self, items: list[Pair], seconds: float) -> None:
+        self.items = items
+        self.seconds = seconds
+
+    def __iter__(self) -> Iterator[Pair]:
+        for image, label in self.items:
+            time.sleep(self.seconds)
+            yield image + np.random.normal(size=image.shape).astype(np.float32) / 10, label  # noqa: NPY002  # on purpose
+
+
+def noisy(outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+    """A loss that draws from torch's generator."""
+    z = outputs["output"]
+    return F.cross_entropy(z + torch.randn_like(z) / 10, labels)
+
+
+def passes(job: str, options: dict[str, Any], seconds: float) -> list[Pass]:
+    """The passes of a job."""
+    items = pairs(37)
+    slow = Slow(items, seconds)
+    if job == "fine-tune":
+        return [FineTune(data=slow, **options)]
+    if job == "metric":
+        return [FineTune(data=slow, patience=2, evaluate=accuracy(items[:9]), **options)]
+    if job == "stream":
+        return [FineTune(data=Augmented(items, seconds), loss=(noisy,), optimizer="adamw", **options)]
+    if job == "quantized":
+        return [FoldBatchNorm(), InsertFakeQuant(weight_bits=4), Calibrate(), FineTune(data=slow, **options)]
+    if job == "features":
+        teacher = graph_of(network(1, width=12))
+        return [Distill(data=slow, loss=("kl", "features:[0-5]"), teacher=teacher, clip=1.0, **options)]
+    raise ValueError(job)
+
+
+def main(job: str, output: str, checkpoint: str = "", seconds: str = "0") -> None:
+    """Do a job."""
+    torch.set_num_threads(1)
+    options: dict[str, Any] = {"batch": 8, "epochs": 3, "lr": 0.02, "log": f"{output}.log"}
+    if checkpoint:
+        options |= {"checkpoint": checkpoint, "checkpoint_every": 2}
+    calibration = [image for image, _ in pairs(8)]
+    made = irc.api.compile(graph_of(network()), passes(job, options, float(seconds)), calibration=calibration)
+    rank = os.environ.get("RANK", "0")
+    save_file(constants(made.graph), f"{output}.{rank}")
+    Path(f"{output}.{rank}.notes").write_text("\n".join(made.report.rows[-1].notes))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
