@@ -13,7 +13,7 @@ from irc.execution.executable import Executable
 from irc.execution.samples import check_sample, input_signature
 from irc.execution.training.batch_norm import TrainedBatchNorm, train_batch_norms
 from irc.execution.training.chunks import chunks_of
-from irc.execution.training.data import TrainingData
+from irc.execution.training.data import Numbered, TrainingData
 from irc.execution.training.distributed import World, join_world
 from irc.execution.training.history import History
 from irc.execution.training.identity import data_digest, graph_digest
@@ -45,7 +45,7 @@ class Training(Pass):
     numerics = LOSSY
     before = ("lower-to-integer",)
 
-    data: str | Iterable[Any] | Callable[[], Any] | None = option(
+    data: str | Iterable[Any] | Numbered | Callable[[], Any] | None = option(
         None, help="samples, as package.module:function; each epoch reads them anew"
     )
     loss: tuple[str | LossFunction, ...] = option((), help="terms [weight*]kind[:target], summed")

@@ -20,6 +20,7 @@ import numpy as np
 from irc.analysis.channels import Channels
 from irc.analysis.channels.arrays import Mask, compact, core, select, spread, survivors
 from irc.analysis.channels.chains import Chain
+from irc.analysis.channels.recurrent import STATES, is_zero
 from irc.analysis.channels.trace import run_on_arrays
 from irc.errors import PassError
 from irc.graph import Graph, Node, Use, Value
@@ -254,6 +255,9 @@ class Plan:
         """The number of hidden units is an attribute of its own."""
         made = next((v for v in node.outputs if self.changed(v)), None)
         if made is not None:
+            for index in STATES[op.name]:
+                if is_zero(self.channels.trace, node.input(index)):
+                    self.edits.append(partial(node.set_input, index, None))
             self._set(node, with_attribute(op, "hidden_size", self.shape(made)[-1]))
 
     def _scales(self, node: Node, axis: int | None) -> None:

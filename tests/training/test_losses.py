@@ -29,6 +29,14 @@ def first_loss(each: Pass, graph: Graph, log: Path, **options: Any) -> float:
     return found
 
 
+def fixed(seed: int = 0) -> nn.Sequential:
+    """The network, whose outputs here are numbers to compare with."""
+    made = network(seed)
+    for parameter in made.parameters():
+        parameter.requires_grad_(False)
+    return made
+
+
 def stacked(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     items = pairs(count)
     return torch.from_numpy(np.concatenate([x for x, _ in items])), torch.tensor([y for _, y in items])
@@ -44,7 +52,7 @@ KL = ("kl", 3.0)
 
 @pytest.mark.parametrize("terms", [("kl",), ("mse",), ("0.25*kl:output", "2*mse", "cross-entropy")])
 def test_outputs_against_the_teacher(terms: tuple[str, ...], log: Path) -> None:
-    student, teacher, temperature = network(0), network(1), 3.0
+    student, teacher, temperature = fixed(0), fixed(1), 3.0
     images, labels = stacked(16)
     with torch.no_grad():
         z, t = student(images), teacher(images)
@@ -78,14 +86,14 @@ def test_labels(log: Path) -> None:
 
 
 def test_a_model_that_ends_in_a_softmax_is_trained_by_its_logits(log: Path) -> None:
-    plain = network()
+    plain = fixed()
     images, labels = stacked(16)
     wanted = float(F.cross_entropy(plain(images), labels))
     ended = nn.Sequential(*plain, nn.Softmax(1)).eval()
     tune = FineTune(data=pairs(16), batch=16, batch_norm="freeze", log=str(log))
     assert first_loss(tune, graph_of(ended), log) == pytest.approx(wanted, rel=TOLERANCE)
     distill = Distill(data=pairs(16), loss=("kl",), batch=16, batch_norm="freeze", log=str(log))
-    teacher = network(1)
+    teacher = fixed(1)
     with torch.no_grad():
         z, t = plain(images), teacher(images)
     kl = float(F.kl_div(F.log_softmax(z, 1), F.softmax(t, 1), reduction="batchmean"))
@@ -112,7 +120,7 @@ def test_the_axis_of_the_classes_is_the_one_that_labels_lack(
 
 
 def test_functions_get_outputs_by_name_and_labels(log: Path) -> None:
-    student, teacher = network(0), network(1)
+    student, teacher = fixed(0), fixed(1)
     images, labels = stacked(16)
 
     def supervised(outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:

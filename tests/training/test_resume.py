@@ -1,4 +1,4 @@
-"""A training that was interrupted goes on from its checkpoint, and its weights then equal an uninterrupted one's bits."""
+"""An interrupted training goes on from its checkpoint, and its weights then are those of an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -125,7 +125,8 @@ class Channels:
             for (kind, roles, _), units in found.items()
             if len(units) > 1
         ]
-        groups += self._dims()
+        known = {unit.labels for group in groups for unit in group.units}  # a column can be all that a row is
+        groups += [group for group in self._dims() if not any(unit.labels in known for unit in group.units)]
         order = {"head": 0, "channel": 1, "dim": 2}
         return sorted(groups, key=lambda g: order[g.kind])
 

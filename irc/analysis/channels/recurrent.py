@@ -13,14 +13,14 @@ from irc.ops.schema import attribute_of
 from irc.types import Array
 
 _GATES = {"LSTM": 4, "GRU": 3}
-_STATES = {"LSTM": (5, 6), "GRU": (5,)}
+STATES = {"LSTM": (5, 6), "GRU": (5,)}
 _PEEPHOLES = 7
 
 
 def recurrent(trace: Trace, node: Node) -> None:
     """LSTM and GRU: W (D, gates*H, inputs), R (D, gates*H, H), B (D, 2*gates*H), D directions of H hidden units."""
     x, w, r = (node.input(k) for k in range(3))
-    states = [node.input(k) for k in _STATES[node.op.name]]
+    states = [None if is_zero(trace, value) else value for value in map(node.input, STATES[node.op.name])]
     weights = [w, r, node.input(3), node.input(_PEEPHOLES)]
     assert isinstance(node.op, OnnxOp)
     if attribute_of(node.op, "layout") or not all(v is None or trace.is_weight(v) for v in (*weights, *states)):
@@ -41,13 +41,19 @@ def recurrent(trace: Trace, node: Node) -> None:
     for value, times in ((node.input(3), 2 * gates), (node.input(_PEEPHOLES), 3)):
         if value is not None:
             trace.role(value, np.tile(units, times))
-    for index, value in zip(_STATES[node.op.name], states, strict=True):
+    for index, value in zip(STATES[node.op.name], states, strict=True):
         if value is not None:
             trace.role(value, units[:, None, :], Use(node, index))
     made = (units[None, :, None, :], units[:, None, :], units[:, None, :])
     for output, labels in zip(node.outputs, made, strict=False):
         if not output.is_omitted:
             trace.give(output, labels)
+
+
+def is_zero(trace: Trace, value: Value | None) -> bool:
+    """Whether a first state is zero, which it is without being given too."""
+    known = trace.static(value)
+    return known is not None and not known.any()
 
 
 def _input(trace: Trace, x: Value, w: Value) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,14 @@ from irc.types import Array
 _BUFFER = 256 << 20  # bytes of a stream that are held to shuffle them
 _LABEL_KEYS = ("label", "labels")
 Label = Array | dict[str, Array]
+
+
+class Numbered(Protocol):
+    """Samples by number, as torch's data sets have them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Any: ...
 
 
 @dataclass(frozen=True)
