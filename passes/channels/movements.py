@@ -72,17 +72,21 @@ def _fits(
 
     gathered : axes of that input, each with the places that are taken of it first
     """
-    source = plan.want(node.input(0))
-    if source is None:
+    value = node.input(0)
+    if value is None or plan.places(value) is None:
         raise MovementError(f"{node!r} gives channels out of something that has none")
+    shape = plan.channels.shapes[value]
+    elements = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)  # labels do not tell copies apart
+    source = plan.left(value, elements)
     for axis, places in gathered:
         source = source.take(places, axis)
+    before = [elements, *(plan.channels.trace.static(v) for v in node.inputs[1:])]
     try:
         made = run_on_arrays(node, [source, *inputs[1:]], op)
     except (IrcError, RuntimeError, IndexError, ValueError, NotImplementedError):
         return False
-    wanted = [plan.want(v) for v in node.outputs]
-    return all(w is None or (w.shape == m.shape and np.array_equal(w, m)) for w, m in zip(wanted, made, strict=False))
+    wanted = [plan.left(v, each) for v, each in zip(node.outputs, run_on_arrays(node, before), strict=False)]
+    return all(w.shape == m.shape and np.array_equal(w, m) for w, m in zip(wanted, made, strict=False))
 
 
 def _moved_by_data(plan: Plan, node: Node) -> list[Edit]:

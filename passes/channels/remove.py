@@ -121,6 +121,14 @@ class Plan:
         lines = np.moveaxis(held, axis, -1).reshape(-1, size)
         return np.asarray(lines[lines.any(1)][0])
 
+    def left(self, value: Value, elements: Array) -> Array:
+        """Of an array with an entry for each element of a value, those that survive, in the shape that is left."""
+        alive = self.alive(value)
+        where = None if alive is None else survivors(alive)
+        if alive is not None and where is None:
+            raise RemovalError(value, f"what would be left of '{value.name}' is no rectangle")
+        return elements if alive is None or where is None else select(elements, where, alive.shape)
+
     def want(self, value: Value | None) -> Array | None:
         """What is left of the places of a value; None if nothing of it can go."""
         held = None if value is None else self.places(value)
@@ -356,10 +364,10 @@ def _read_constant(node: Node, index: int, data: Array) -> None:
 
 
 def _gather_instead(chain: Chain, order: Array, type: TensorType | None) -> None:
-    last = chain.nodes[-1]
+    last, start = chain.nodes[-1], chain.nodes[0].input(0)  # which another Gather may give by now
     indices = last.graph.add_constant(order.astype(np.int64), f"{last.name}.order")
     made = last.graph.insert(
-        Gather(axis=chain.axis), [chain.start, indices], before=last, name=f"{last.name}.gather", types=(type,)
+        Gather(axis=chain.axis), [start, indices], before=last, name=f"{last.name}.gather", types=(type,)
     )
     last.output.replace_uses(made.output)
     remove_dead(last)

@@ -56,6 +56,7 @@ def interrupted(folder: Path, number: signal.Signals, *arguments: str) -> str:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
 @pytest.mark.parametrize("job", ["fine-tune", "metric", "stream", "quantized", "features"])
 def test_the_bits_are_those_of_an_uninterrupted_training(job: str, number: signal.Signals, tmp_path: Path) -> None:
+    worker.prepare(tmp_path)
     finish(tmp_path, job, "whole")
     said = interrupted(tmp_path, number, job, "none", "checkpoint", "0.02")
     if number is signal.SIGINT:

@@ -40,6 +40,7 @@ def run(folder: Path, *command: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("job", JOBS)
 def test_loss_curve_and_weights(job: str, tmp_path: Path) -> None:
+    worker.prepare(tmp_path)
     run(tmp_path, worker.__file__, job, "one")
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     run(tmp_path, *launch, worker.__file__, job, "two", "checkpoint")

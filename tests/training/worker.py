@@ -1,6 +1,8 @@
 """What the tests of interrupts and of several processes run in processes of their own.
 
 python worker.py JOB OUTPUT [CHECKPOINT [SECONDS A SAMPLE]]     writes the float constants, and the losses beside them
+
+The networks are in the folder already (`prepare`), as torch.export takes longer than all the rest.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from safetensors.numpy import save_file
 import irc.api
 from irc.passes import Calibrate, Distill, FineTune, FoldBatchNorm, InsertFakeQuant
 from irc.passes.base import Pass
+from irc.text import save_text
 from tests.training.nets import Pair, accuracy, constants, graph_of, network, pairs
 
 
@@ -57,6 +60,12 @@ def noisy(outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tenso
     return F.cross_entropy(z + torch.randn_like(z) / 10, labels)
 
 
+def prepare(folder: Path) -> None:
+    """Put the networks into a folder."""
+    save_text(graph_of(network()), folder / "network.irc")
+    save_text(graph_of(network(1, width=12)), folder / "teacher.irc")
+
+
 def passes(job: str, options: dict[str, Any], seconds: float) -> list[Pass]:
     """The passes of a job."""
     items = pairs(37)
@@ -70,8 +79,7 @@ def passes(job: str, options: dict[str, Any], seconds: float) -> list[Pass]:
     if job == "quantized":
         return [FoldBatchNorm(), InsertFakeQuant(weight_bits=4), Calibrate(), FineTune(data=slow, **options)]
     if job == "features":
-        teacher = graph_of(network(1, width=12))
-        return [Distill(data=slow, loss=("kl", "features:[0-5]"), teacher=teacher, clip=1.0, **options)]
+        return [Distill(data=slow, loss=("kl", "features:[0-5]"), teacher="teacher.irc", clip=1.0, **options)]
     raise ValueError(job)
 
 
@@ -82,7 +90,7 @@ def main(job: str, output: str, checkpoint: str = "", seconds: str = "0") -> Non
     if checkpoint:
         options |= {"checkpoint": checkpoint, "checkpoint_every": 2}
     calibration = [image for image, _ in pairs(8)]
-    made = irc.api.compile(graph_of(network()), passes(job, options, float(seconds)), calibration=calibration)
+    made = irc.api.compile("network.irc", passes(job, options, float(seconds)), calibration=calibration)
     rank = os.environ.get("RANK", "0")
     save_file(constants(made.graph), f"{output}.{rank}")
     Path(f"{output}.{rank}.notes").write_text("\n".join(made.report.rows[-1].notes))

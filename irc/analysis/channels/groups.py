@@ -15,7 +15,7 @@ import numpy as np
 from irc.analysis.channels.arrays import Mask, compact, core, spread, varying
 from irc.analysis.channels.chains import Chain, find_chains
 from irc.analysis.channels.closure import Closure
-from irc.analysis.channels.matrices import components, distinct_rows, matrices
+from irc.analysis.channels.matrices import components, distinct_rows, is_even, matrices
 from irc.analysis.channels.rules import rule_of
 from irc.analysis.channels.trace import Barrier, Role, Trace, trace
 from irc.graph import Graph, Node, Value
@@ -98,6 +98,9 @@ class Channels:
         skipped = {value for chain in self.chains for value in chain.inside}
         flawed = [v for v, held in self.labels.items() if v not in skipped and compact(held, keep) is None]
         flawed += [role.value for role in self.roles if compact(role.labels, keep) is None]
+        for block in self.closure.blocks:
+            if not is_even(block.matrix, ~keep):
+                flawed += [v for v, held in self.labels.items() if np.isin(core(held), block.matrix).any()][:1]
         return list(dict.fromkeys(flawed))
 
     def slices(self, group: Group) -> list[str]:
@@ -118,7 +121,11 @@ class Channels:
             if closed not in kinds or kind == "channel":  # rows of one block may be the channels of another
                 kinds[closed] = kind, first
         found: dict[tuple[str, tuple[int, ...], frozenset[int]], dict[frozenset[int], int]] = {}
-        for closed, (kind, first) in kinds.items():
+        taken: set[int] = set()
+        for closed, (kind, first) in sorted(kinds.items(), key=lambda item: len(item[0])):
+            if closed & taken or not self._is_even(closed):
+                continue  # it contains a smaller unit, which leaves more choice; or other rows would be longer
+            taken |= closed
             found.setdefault((kind, self._touched(closed), self._tensors(closed)), {}).setdefault(closed, first)
         groups = [
             Group(self._name(min(units.values())), kind, tuple(map(Unit, units)), roles=roles)
@@ -141,6 +148,21 @@ class Channels:
                     kind = "channel" if label in self._role_labels else "head"
                     made.append((kind, label, closed))
         return made
+
+    def _is_even(self, labels: frozenset[int]) -> bool:
+        """Whether all rows of which something is left keep equally many elements."""
+        gone = np.zeros(self.closure.size, bool)
+        gone[list(labels)] = True
+        return all(is_even(self._matrices[k], gone) for k in {k for x in labels for k in self._matrices_of.get(x, ())})
+
+    @cached_property
+    def _matrices_of(self) -> dict[int, list[int]]:
+        """For every class, the indices of the matrices that it stands in."""
+        found: dict[int, list[int]] = {}
+        for index, matrix in enumerate(self._matrices):
+            for label in np.unique(matrix).tolist():
+                found.setdefault(label, []).append(index)
+        return found
 
     def _channels(self) -> list[tuple[str, int, frozenset[int]]]:
         bound = {label for matrix in self._matrices for label in np.unique(matrix).tolist()}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import networkx as nx
 import numpy as np
 
-from irc.analysis.channels.arrays import core, varying
+from irc.analysis.channels.arrays import Mask, core, varying
 from irc.analysis.channels.chains import Chain
 from irc.analysis.channels.closure import Closure
 from irc.analysis.channels.labels import Block
@@ -38,6 +38,15 @@ def _as_matrix(array: Array) -> Array:
     held = core(array)
     last = varying(array)[-1]
     return np.moveaxis(held, last, -1).reshape(-1, held.shape[last])
+
+
+def is_even(matrix: Array, gone: Mask) -> bool:
+    """Whether all rows of which something is left keep equally many elements.
+
+    gone : of every label whether it goes
+    """
+    counts = (~gone[matrix]).sum(1)
+    return len(set(counts[counts > 0].tolist())) == 1
 
 
 def components(held: list[Array], blocks: Iterable[Block]) -> list[list[Array]]:

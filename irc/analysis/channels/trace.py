@@ -26,6 +26,7 @@ from irc.analysis.channels.concrete import Concrete, concretize
 from irc.analysis.channels.labels import Labels
 from irc.graph import Graph, Node, Use, Value
 from irc.op import Op
+from irc.ops.shape import Shape, Size
 from irc.ops.tensors import TORCH_DTYPES
 from irc.types import Array
 
@@ -81,6 +82,8 @@ class Trace:
 
     def _is_arithmetic_of_shapes(self, node: Node) -> bool:
         """Whether the node computes whole numbers from shapes and constants, which are no channels."""
+        if isinstance(node.op, Shape | Size):
+            return True
         known = all(v in self.concrete.static and not _is_float(v) for v in node.outputs)
         return known and not any(v in self.of for v in node.inputs if v is not None)
 
