@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from irc.analysis.channels import Channels, Group, trace_channels
 from irc.analysis.channels.arrays import Mask
@@ -64,10 +65,10 @@ class PruneChannels(Pass):
     least: float = option(0.1, help="part of a group that stays at least")
     skip: tuple[str, ...] = option((), help="patterns of nodes, layers or weights whose channels all stay")
     iterations: int = option(1, help="steps in which to reach the budget")
-    between: str | tuple[Pass, ...] = option("", help="passes to run after each step but the last, as text")
+    between: str | Iterable[Any] = option("", help="passes to run after each step but the last, as text or from Python")
     samples: int = option(16, help="calibration samples for criteria that need data")
 
-    def __post_init__(self) -> None:
+    def _check_options(self) -> None:
         given = [name for name in _BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             said = f"it has {' and '.join(given)}" if given else "it has none"
@@ -81,6 +82,7 @@ class PruneChannels(Pass):
             raise OptionError("prune-channels: iterations and minimum start at 1, least is in 0 to 1, gamma above 0")
 
     def run(self, graph: Graph, context: Context) -> None:
+        self._check_options()
         channels = trace_channels(graph)
         goal = self._goal(channels, graph, context)
         prunable = bool(channels.groups)

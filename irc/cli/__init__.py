@@ -52,8 +52,8 @@ def _guarded(arguments: list[str], traceback: bool) -> int:
             sys.stdout.flush()
     except typer.Exit as done:
         return done.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted", 130)
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        return _say(str(stop) or "interrupted", 130)  # a training says how to go on
     except BrokenPipeError:
         return _close_output(141)
     except Exception as error:

@@ -70,6 +70,7 @@ def command(
     """Compress a model and write it; print what each pass did."""
     import irc.api
     from irc.backends.registry import find_target
+    from irc.execution.training.distributed import is_first_process
     from irc.passes.options import parse_pipeline
     from irc.passes.pipeline import Pipeline
 
@@ -105,6 +106,8 @@ def command(
         print_after=shown,
         progress=progress_over(data),
     )
+    if not is_first_process():
+        return  # under torchrun one process writes and prints for all
     _save(artifact, output)
     fusion = _fusion(artifact, output, goal)
     if report is not None:

@@ -146,7 +146,7 @@ def test_latency_is_measured() -> None:
 )
 def test_bad_options(options: dict[str, object], said: str) -> None:
     with pytest.raises(OptionError, match=said):
-        PruneChannels(**options)  # type: ignore[arg-type]  # bad ones
+        pruned(PruneChannels(**options))  # type: ignore[arg-type]  # bad ones
 
 
 def test_latency_needs_a_target_that_can_be_timed() -> None:

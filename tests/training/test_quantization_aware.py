@@ -119,7 +119,6 @@ def test_few_bits_of_mnist_cnn_come_back() -> None:
     sys.path.insert(0, "examples")
     from openset import mnist_cnn
 
-    torch.set_num_threads(2)
     (images, labels), _ = mnist_cnn.digits()
     data = [(images[i : i + 1], int(labels[i])) for i in range(2000)]
 

@@ -53,8 +53,17 @@ def interrupted(folder: Path, number: signal.Signals, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
-@pytest.mark.parametrize("job", ["fine-tune", "metric", "stream", "quantized", "features"])
+@pytest.mark.parametrize(
+    ("job", "number"),
+    [
+        ("fine-tune", signal.SIGINT),
+        ("stream", signal.SIGINT),
+        ("stream", signal.SIGKILL),
+        ("metric", signal.SIGKILL),
+        ("quantized", signal.SIGKILL),
+        ("features", signal.SIGKILL),
+    ],
+)
 def test_the_bits_are_those_of_an_uninterrupted_training(job: str, number: signal.Signals, tmp_path: Path) -> None:
     worker.prepare(tmp_path)
     finish(tmp_path, job, "whole")
