@@ -56,7 +56,7 @@ def mend_movement(plan: Plan, node: Node) -> list[Edit]:
         new[1:] = [np.array([plan.shape(v)[node.op.axis] for v in node.outputs], np.int64)]
         op = replace(node.op, num_outputs=None)
     elif isinstance(node.op, Gather):
-        new[1] = _indices(plan, node, now[1])
+        new[1] = _indices(plan, node, plan.channels.trace.static(node.input(1)))
     gathered: list[tuple[int, Array]] = []
     if isinstance(node.op, Slice):
         new, gathered = _slices(plan, node, now)
@@ -105,7 +105,13 @@ def _set(node: Node, op: Any, old: list[Array | None], new: list[Array | None]) 
     if op != node.op:
         node.set_op(op)
     for index, (before, after) in enumerate(zip([*old, *[None] * len(new)], new, strict=False)):
-        if index and after is not None and (before is None or not np.array_equal(before, after)):
+        if not index or after is None or (before is not None and np.array_equal(before, after)):
+            continue
+        value = node.input(index)
+        computed = value is not None and not value.is_constant
+        if computed and value is not None and before is not None and before.shape == after.shape == (after.size,):
+            _mix(node, index, value, before != after, after.astype(before.dtype))
+        else:
             node.set_input(index, node.graph.add_constant(after, f"{node.name}.{index}"))
 
 
@@ -169,7 +175,7 @@ def _slices(
 ) -> tuple[list[Array | None], list[tuple[int, Array]]]:
     """Inputs that take what survives of what was taken; and axes along which a Gather has to, as no slice can."""
     value = node.input(0)
-    starts, ends = now[1], now[2]
+    starts, ends = (plan.channels.trace.static(v) for v in node.inputs[1:3])  # places in what there was
     assert value is not None
     assert starts is not None
     assert ends is not None
@@ -207,7 +213,7 @@ def _gather_before(node: Node, axis: int, places: Array) -> None:
 
 def _pad(plan: Plan, node: Node) -> list[Edit]:
     """As many new channels as are left of those that were put there."""
-    value, pads = node.input(0), plan.settled(node.input(1))
+    value, pads = node.input(0), plan.channels.trace.static(node.input(1))
     assert value is not None
     if pads is None:
         return []
