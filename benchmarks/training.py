@@ -109,7 +109,8 @@ def compare(name: str) -> None:
         names = [v.name for v in held.inputs]
         said = measure(lambda sample: [run(dict(zip(names, sample.values(), strict=True)))])  # noqa: B023  # called here
         scores = "  ".join(f"{key} {value:.3f}" for key, value in said.items() if key != "n")
-        print(f"{name:<13} {title:<15} {cost.macs:>13,} MACs {cost.parameters:>11,} parameters  {scores}  {seconds:.0f} s")
+        size = f"{cost.macs:>13,} MACs {cost.parameters:>11,} parameters"
+        print(f"{name:<13} {title:<15} {size}  {scores}  {seconds:.0f} s")
 
 
 def trained(original: irc.Graph, pruned: irc.Graph, each: Pass) -> Any:
