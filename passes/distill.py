@@ -12,7 +12,7 @@ from irc.frontends.onnx import read_onnx
 from irc.graph import Graph
 from irc.passes.base import option
 from irc.passes.context import Context
-from irc.passes.training import Training
+from irc.passes.training import LossFunction, Training
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ class Distill(Training):
     How it trains is as in `fine-tune`; valid for any two graphs that take the same inputs; lossy by its nature.
     """
 
+    loss: tuple[str | LossFunction, ...] = option(("mse",), help="terms [weight*]kind[:output or layers], summed")
     teacher: str | Any = option(None, help="an .onnx or .irc file; the model as it came in if none")
     temperature: float = option(1.0, help="of kl")
 
     def run(self, graph: Graph, context: Context) -> None:
-        terms = self.terms(("mse",), KINDS)
+        terms = self.terms(KINDS)
         if not self.temperature > 0:
             raise OptionError(f"distill: temperature={self.temperature:g} is not above 0")
         data = self.data if self.data is not None else context.calibration

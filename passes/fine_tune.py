@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from irc.errors import DataError
 from irc.graph import Graph
+from irc.passes.base import option
 from irc.passes.context import Context
-from irc.passes.training import Training
+from irc.passes.training import LossFunction, Training
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class FineTune(Training):
     `torchrun` the processes share each batch.
     """
 
+    loss: tuple[str | LossFunction, ...] = option(("cross-entropy",), help="terms [weight*]kind[:output], summed")
+
     def run(self, graph: Graph, context: Context) -> None:
-        terms = self.terms(("cross-entropy",), ("cross-entropy", "mse"))
+        terms = self.terms(("cross-entropy", "mse"))
         if self.data is None:
             raise DataError(
                 "fine-tune needs labelled data: give FineTune(data=…), an iterable of pairs (sample, label), or "

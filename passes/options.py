@@ -130,7 +130,7 @@ def _missing(declared: dict[str, Any], options: dict[str, Any]) -> list[str]:
 def type_text(hint: Any) -> str:
     """A type as shown to people: `float`, `list of text`, `whole number or none`."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return " or ".join(type_text(part) for part in typing.get_args(hint))
+        return " or ".join(dict.fromkeys(type_text(part) for part in typing.get_args(hint)))
     if typing.get_origin(hint) is tuple:
         return f"list of {type_text(typing.get_args(hint)[0])}"
     if takes_objects(hint):

@@ -80,9 +80,11 @@ class Training(Pass):
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) or callable(given) else tuple(given))
 
-    def terms(self, default: Sequence[str], kinds: Sequence[str]) -> list[Term]:
-        """The terms of the loss."""
-        return [parse_term(each, self.pass_name(), kinds) for each in self.loss or default]
+    def terms(self, kinds: Sequence[str]) -> list[Term]:
+        """The terms of the loss; OptionError if one is none of `kinds`."""
+        if not self.loss:
+            raise OptionError(f"{self.pass_name()}: loss has no terms; there are {', '.join(kinds)}")
+        return [parse_term(each, self.pass_name(), kinds) for each in self.loss]
 
     def recipe(self, seed: int) -> Recipe:
         """The numbers, checked."""
@@ -202,8 +204,9 @@ class Training(Pass):
         losses, steps = history.epoch_losses(), len(history.losses)
         among = f" on {world.size} processes" if world.size > 1 else ""
         first, last = history.losses[0], losses[-1]
+        epochs = "1 epoch" if len(losses) == 1 else f"{len(losses)} epochs"
         context.note(
-            f"{steps} steps in {len(losses)} epochs{among}: loss {first:.4g} in the first step, {last:.4g} in the last "
+            f"{steps} steps in {epochs}{among}: loss {first:.4g} in the first step, {last:.4g} in the last "
             "epoch on average"
         )
         if history.metrics:

@@ -7,6 +7,7 @@ import typing
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from irc.errors import IrcError, OptionError, TextError
 from irc.graph import Graph
 from irc.passes.base import Pass, option
 from irc.passes.context import Context
+from irc.passes.fine_tune import FineTune
 from irc.passes.options import format_pipeline, make_pass, parse_pipeline, takes_objects, type_text
 from irc.passes.pipeline import Pipeline
 from irc.passes.quantize import Quantize
@@ -147,3 +149,43 @@ def test_types_in_words() -> None:
     assert type_text(int | None) == "whole number or none"
     assert type_text(tuple[str, ...]) == "list of text"
     assert type_text(bool) == "true or false"
+
+
+def samples() -> list[int]:
+    """A function that text can name."""
+    return [1]
+
+
+class _Data:
+    """Something that only Python can give."""
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("an option is not compared by asking the object: an array answers with an array")
+
+    __hash__ = None  # type: ignore[assignment]  # as an array has none
+
+
+def test_a_function_of_a_module_prints_as_its_name_and_comes_back() -> None:
+    instance = FineTune(data=samples, loss=("mse", samples))
+    text = f"fine-tune{{data=\"{__name__}:samples\", loss=[mse, \"{__name__}:samples\"]}}"
+    assert str(instance) == text
+    (again,) = parse_pipeline(text)
+    assert str(again) == text
+
+
+def test_an_object_prints_as_what_it_is_and_is_refused_when_it_is_read() -> None:
+    text = str(FineTune(data=_Data(), optimizer=lambda groups: None))  # type: ignore[arg-type]  # any object will do
+    assert text.startswith('fine-tune{data="<object _Data>", optimizer="<object ')
+    with pytest.raises(OptionError, match="'<object _Data>' stands for an object that Python gave; text cannot: name"):
+        parse_pipeline(text)
+    assert str(FineTune(data=[np.zeros(2), np.zeros(2)])) == 'fine-tune{data="<object list>"}'
+
+
+def test_objects_in_words() -> None:
+    hints = typing.get_type_hints(FineTune)
+    assert type_text(hints["data"]) == "text or Python object or none"
+    assert type_text(hints["loss"]) == "list of text or Python object"
+
+
+def test_one_alone_is_a_list_of_one() -> None:
+    assert FineTune(loss="mse") == FineTune(loss=("mse",)) == parse_pipeline("fine-tune{loss=mse}")[0]  # type: ignore[arg-type]  # as text has it
