@@ -24,7 +24,6 @@ from irc.verify import verify
 
 KINDS = ("channel", "head", "dim")
 _BUDGETS = ("ratio", "parameters", "macs", "bytes", "latency")
-_SHOWN = 6
 _LATENCY_STEPS = 7  # each builds and times a model
 
 
@@ -90,7 +89,7 @@ class PruneChannels(Pass):
             if step > 1:
                 self._train(graph, context)
                 channels = trace_channels(graph)
-            self._step(graph, channels, context, goal, step / self.iterations)
+            self._step(graph, channels, context, goal, step)
         for barrier in channels.barriers:
             if barrier.node is not None:
                 context.decline(barrier.node, f"its channels stay: {barrier.reason}")
@@ -99,12 +98,16 @@ class PruneChannels(Pass):
 
     # ---- one step
 
-    def _step(self, graph: Graph, channels: Channels, context: Context, goal: Goal, progress: float) -> None:
+    def _step(self, graph: Graph, channels: Channels, context: Context, goal: Goal, step: int) -> None:
+        progress = step / self.iterations
         groups = [each for each in channels.groups if each.kind in self.kinds]
         held, left = self._candidates(channels, groups, context)
         everywhere = self.scope == "global"
-        fits = goal.fits(channels, held, everywhere, progress)
-        choose(held, fits if isinstance(fits, float) else smallest_share(fits, steps=goal.steps), everywhere=everywhere)
+        if self.ratio is not None:
+            share = 1 - (1 - self.ratio) ** (1 / self.iterations)  # of what is left, the same in every step
+        else:
+            share = smallest_share(goal.test(channels, held, everywhere, progress), steps=goal.steps)
+        choose(held, share, everywhere=everywhere)
         self._apply(graph, channels, held, context)
         if not goal.reached(graph, progress):
             context.note(
@@ -226,13 +229,10 @@ class Goal:
         """The budget in words."""
         return f"{self.name} of at most {self.limit:,.4g}, of {self.start:,.4g}"
 
-    def fits(
+    def test(
         self, channels: Channels, held: Sequence[Candidate], everywhere: bool, progress: float
-    ) -> float | Callable[[float], bool]:
-        """The share that goes, or a function that says of a share whether the budget of this step is met with it."""
-        if self.name == "ratio":
-            # what is left falls by the same factor in every step
-            return 1 - (1 - self.limit) if progress == 1 else 1 - (1 - self.limit) ** progress
+    ) -> Callable[[float], bool]:
+        """A function that says of a share whether the budget of this step is met when so much goes."""
         limit = self.start + (self.limit - self.start) * progress
         savings = None if self.measure else Savings(channels)
 

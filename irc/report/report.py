@@ -11,6 +11,7 @@ from rich.table import Table
 
 from irc.report.ledger import Ledger, Row
 
+_GROUPS_SHOWN = 6
 _DECLINED_SHOWN = 3  # reasons a pass; the ledger holds them all
 
 
@@ -47,6 +48,7 @@ class Report:
         lines = []
         for row in self.rows:
             lines += [f"{row.name}: {note}" for note in row.notes]
+            lines += [f"{row.name}: {text}" for text in _pruned(row)]
             reasons = Counter(site.reason for site in row.declined).most_common()
             for reason, count in reasons[:_DECLINED_SHOWN]:
                 first = next(s for s in row.declined if s.reason == reason)
@@ -81,3 +83,13 @@ def render(what: RenderableType, width: int = 160) -> str:
     # names are text, not markup: `skip=[head]` must not vanish
     Console(file=buffer, width=width, color_system=None, markup=False, emoji=False).print(what)
     return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip().splitlines())
+
+
+def _pruned(row: Row) -> list[str]:
+    """The groups of channels, those that lost most first."""
+    held = sorted(row.groups, key=lambda group: group.after / group.before)
+    lines = [
+        f"{group.kind}s of '{group.name}': {group.after} of {group.before} stay ({group.reason})"
+        for group in held[:_GROUPS_SHOWN]
+    ]
+    return [*lines, f"{len(held) - _GROUPS_SHOWN} more groups in the ledger"] if len(held) > _GROUPS_SHOWN else lines

@@ -84,16 +84,13 @@ class Plan:
             said = f"what would be left of '{flawed[0].name}' is no tensor: rows of different lengths, or nothing"
             raise RemovalError(flawed[0], said)
         self._weights()
-        chains = {chain.nodes[0]: chain for chain in self.channels.chains}
-        skipped: set[Node] = set()
+        chains = {chain.nodes[-1]: chain for chain in self.channels.chains}  # by then what it reads is settled
+        inside = {node for chain in self.channels.chains for node in chain.nodes[:-1]}
         for node in self.graph:
-            if node in skipped:
-                continue
             self._settle(node)
             if node in chains:
                 self._chain(chains[node])
-                skipped.update(chains[node].nodes)
-            else:
+            elif node not in inside:
                 self._node(node)
         self._types()
 
@@ -158,10 +155,7 @@ class Plan:
     # ---- weights
 
     def _weights(self) -> None:
-        for role in self.channels.roles:
-            held = self.keep[core(role.labels)]
-            place = role.value, role.use
-            self.masks[place] = held if place not in self.masks else self.masks[place] & held
+        self.masks = self.channels.weight_masks(self.keep)
         for value in dict.fromkeys(value for value, _ in self.masks):
             self._weight(value)
 
@@ -182,13 +176,8 @@ class Plan:
             self.edits.append(partial(_slice, value, where, shape, uses))
 
     def mask_of(self, value: Value) -> Mask | None:
-        """Of a constant, or of one that was moved, which elements survive at all uses."""
-        constant, index = self.channels.trace.sources.get(value, (value, None))
-        mask = self.masks.get((constant, None))
-        if mask is None or not self.channels.trace.is_weight(value):
-            return None
-        full = spread(mask, self.channels.shapes[constant])
-        return full if index is None else full.reshape(-1)[index]
+        """Of a constant, or of one that was moved, which elements survive at all uses; None if all do."""
+        return self.channels.moved_mask(value, self.masks)
 
     # ---- nodes
 
@@ -300,7 +289,6 @@ class Plan:
         made: list[Callable[[], None]] = []
         try:
             for node in chain.nodes:
-                self._settle(node)
                 made += mend_movement(self, node)
         except (MovementError, RemovalError):
             order, type = self._order(chain), self.type(chain.end)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from irc.analysis.channels.arrays import core, padded, spread, varying, zeros
+from irc.analysis.channels.arrays import padded, spread, varying, zeros
 from irc.analysis.channels.trace import Trace
 from irc.graph import Node, Use, Value
 from irc.ops.conv import Conv, ConvTranspose
@@ -97,16 +97,9 @@ def matmul(trace: Trace, node: Node) -> None:
     assert a is not None
     assert b is not None
     if min(len(trace.shape(a)), len(trace.shape(b))) < 2:
-        _vectors(trace, node, a, b)
+        trace.barrier(node, "it multiplies a vector")
         return
     trace.give(node.output, _product(trace, node, a, b, False, False))
-
-
-def _vectors(trace: Trace, node: Node, a: Value, b: Value) -> None:
-    trace.barrier(node, "it multiplies a vector")
-    for value in (a, b):
-        if value.is_constant:
-            return
 
 
 def _turned(array: Array, turn: bool) -> Array:
@@ -179,10 +172,5 @@ def data_by_data(trace: Trace, node: Node, a: Array, b: Array) -> Array:
     shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[m], b.shape[k])
     lacking = [axis for axis in varying(heads) if base.shape[axis] == 1]
     if lacking and varying(base):
-        base = labels.outer(heads, _alone(base), trace.number[node])
+        base = labels.outer(heads, base, trace.number[node])
     return spread(base, shape)
-
-
-def _alone(array: Array) -> Array:
-    held = core(array)
-    return spread(held, array.shape)

@@ -18,7 +18,7 @@ from irc.analysis.channels.closure import Closure
 from irc.analysis.channels.matrices import components, distinct_rows, is_even, matrices
 from irc.analysis.channels.rules import rule_of
 from irc.analysis.channels.trace import Barrier, Role, Trace, trace
-from irc.graph import Graph, Node, Value
+from irc.graph import Graph, Node, Use, Value
 from irc.types import Array
 
 
@@ -92,6 +92,26 @@ class Channels:
         gone = np.zeros(self.closure.size, bool)
         self.closure.close_mask(gone, {label for unit in units for label in unit.labels})
         return ~gone[self.trace.labels.roots]
+
+    def weight_masks(self, keep: Mask) -> dict[tuple[Value, Use | None], Mask]:
+        """Which elements of each constant survive, at one use of it or (None) at all; size 1 where it is the same."""
+        masks: dict[tuple[Value, Use | None], Mask] = {}
+        for role in self.roles:
+            held, place = keep[core(role.labels)], (role.value, role.use)
+            masks[place] = held if place not in masks else masks[place] & held
+        return masks
+
+    def moved_mask(self, value: Value, masks: Mapping[tuple[Value, Use | None], Mask]) -> Mask | None:
+        """Which elements of a constant, or of one that was moved, survive at all uses; None if all do.
+
+        masks : as `weight_masks` gives them
+        """
+        constant, index = self.trace.sources.get(value, (value, None))
+        mask = masks.get((constant, None)) if self.trace.is_weight(value) else None
+        if mask is None:
+            return None
+        full = spread(mask, self.shapes[constant])
+        return full if index is None else full.reshape(-1)[index]
 
     def flaws(self, keep: Mask) -> list[Value]:
         """The values that would be no rectangle any more, or empty; those that a Gather skips left out."""

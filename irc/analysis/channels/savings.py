@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from irc.analysis.channels.arrays import Mask, compact, core, spread
+from irc.analysis.channels.arrays import Mask, compact
 from irc.analysis.channels.groups import Channels
 from irc.analysis.cost import parameters_of, stored_bytes
 from irc.graph import Node, Use, Value
 from irc.types import TensorType
+
+Masks = Mapping[tuple[Value, Use | None], Mask]
 
 
 @dataclass(frozen=True)
@@ -36,27 +38,23 @@ class Savings:
 
     def size(self, keep: Mask | None = None) -> Size:
         """What the graph costs with what `keep` says False of gone; as it is without `keep`."""
-        shares = {} if keep is None else self._shares(keep)
+        masks = {} if keep is None else self.channels.weight_masks(keep)
+        shares = self._shares(masks)
         parameters = bytes_ = 0.0
         for value, (count, stored) in self._stored.items():
             parameters += count * shares.get(value, 1.0)
             bytes_ += stored * shares.get(value, 1.0)
-        shapes: dict[Value, tuple[int, ...]] = {} if keep is None else self._shapes(keep)
+        shapes: dict[Value, tuple[int, ...]] = {} if keep is None else self._shapes(keep, masks)
         return Size(parameters, bytes_, float(sum(self._macs(node, shapes) for node in self._counting)))
 
-    def _shares(self, keep: Mask) -> dict[Value, float]:
+    def _shares(self, masks: Masks) -> dict[Value, float]:
         """Of every weight that loses something, the share that is left."""
-        masks: dict[tuple[Value, Use | None], Mask] = {}
-        for role in self.channels.roles:
-            held = keep[core(role.labels)]
-            place = role.value, role.use
-            masks[place] = held if place not in masks else masks[place] & held
         shares: dict[Value, float] = {}
         for (value, _), mask in masks.items():
             shares[value] = min(shares.get(value, 1.0), float(mask.mean()))
         return shares
 
-    def _shapes(self, keep: Mask) -> dict[Value, tuple[int, ...]]:
+    def _shapes(self, keep: Mask, masks: Masks) -> dict[Value, tuple[int, ...]]:
         shapes = {}
         for node in self._counting:
             for value in (*node.inputs, *node.outputs):
@@ -66,18 +64,14 @@ class Savings:
                 if held is not None and (left := compact(held, keep)) is not None:
                     shapes[value] = left.shape
                 elif self.channels.trace.is_weight(value):
-                    shapes[value] = self._weight_shape(value, keep)
+                    shapes[value] = self._weight_shape(value, masks)
         return shapes
 
-    def _weight_shape(self, value: Value, keep: Mask) -> tuple[int, ...]:
+    def _weight_shape(self, value: Value, masks: Masks) -> tuple[int, ...]:
         """The sizes that are left of a weight, rounded down where rows lose different elements."""
-        trace = self.channels.trace
-        constant, index = trace.sources.get(value, (value, None))
-        full = np.ones(self.channels.shapes[constant], bool)
-        for role in self.channels.roles:
-            if role.value is constant and role.use is None:
-                full = full & spread(keep[core(role.labels)], full.shape)
-        mask = full if index is None else full.reshape(-1)[index]
+        mask = self.channels.moved_mask(value, masks)
+        if mask is None:
+            return self.channels.shapes[value]
         sizes = [int(mask.any(tuple(a for a in range(mask.ndim) if a != k)).sum()) for k in range(mask.ndim)]
         if mask.ndim > 1 and 0 < mask.sum() < np.prod(sizes):  # rows that differ: as many columns as each row has
             sizes[1] = max(int(mask.sum() // (np.prod(sizes) // sizes[1])), 1)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from irc.analysis.channels.arrays import along, core, padded, spread, varying, zeros
+from irc.analysis.channels.arrays import core, padded, spread, varying, zeros
 from irc.analysis.channels.concrete import Concrete, concretize
 from irc.analysis.channels.labels import Labels
 from irc.graph import Graph, Node, Use, Value
@@ -238,10 +238,6 @@ class Trace:
                 return None
             others.append(array if k == index else known)
         return run_on_arrays(node, others)
-
-    def axis_labels(self, labels: Array, axis: int, shape: tuple[int, ...]) -> Array:
-        """A vector of labels along an axis of `shape`."""
-        return along(labels.reshape(-1), axis, shape)
 
 
 def run_on_arrays(node: Node, inputs: list[Array | None], op: Op | None = None) -> list[Array]:
