@@ -1,4 +1,4 @@
-"""What is claimed of every architecture, whichever way its graph came in; `test_architectures*` hold it."""
+"""What is claimed of every architecture, whichever way its graph came in; `test_architectures*` say which way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -24,21 +25,38 @@ each_dynamic = pytest.mark.parametrize(
 )
 
 
+@cache
+def model(load: Callable[[str], Graph], name: str) -> Traced:
+    """An architecture from one source, traced once."""
+    return traced(load(name))
+
+
+@cache
+def pruned(load: Callable[[str], Graph], name: str) -> tuple[Graph, dict[str, Array]]:
+    """The same without some of its units, and what that gives."""
+    made = model(load, name)
+    return check_equal(made, draw(made.channels, seed=1))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the model libraries' own
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 class Claims:
-    """The claims about graphs from one source, each architecture traced once.
+    """The tests; a subclass says where the graphs come from.
 
     load : the graph of an architecture, by name
     """
 
-    def __init__(self, load: Callable[[str], Graph]) -> None:
-        self.model: Callable[[str], Traced] = cache(lambda name: traced(load(name)))
-        self.pruned: Callable[[str], tuple[Graph, dict[str, Array]]] = cache(self._pruned)
+    load: ClassVar[Callable[[str], Graph]]
 
-    def _pruned(self, name: str) -> tuple[Graph, dict[str, Array]]:
-        model = self.model(name)
-        return check_equal(model, draw(model.channels, seed=1))
+    def model(self, name: str) -> Traced:
+        return model(type(self).load, name)
 
-    def groups_are_found(self, name: str) -> None:
+    def pruned(self, name: str) -> tuple[Graph, dict[str, Array]]:
+        return pruned(type(self).load, name)
+
+    @each_architecture
+    def test_groups_are_found(self, name: str) -> None:
         """As many groups as the definition has, or more, and none of them twice."""
         groups = self.model(name).channels.groups
         found = Counter("dim" if group.kind == "dim" else "whole" for group in groups)
@@ -46,7 +64,8 @@ class Claims:
         units = Counter(unit.labels for group in groups for unit in group.units)
         assert not [labels for labels, times in units.items() if times > 1]
 
-    def pruned_equals_masked(self, name: str) -> None:
+    @each_architecture
+    def test_pruned_equals_masked(self, name: str) -> None:
         """Some of everything, all but one of everything, only heads, only dimensions within heads."""
         model = self.model(name)
         self.pruned(name)
@@ -59,22 +78,26 @@ class Claims:
             if units:
                 check_equal(model, units)
 
-    def a_unit_that_stays_is_seen(self, name: str) -> None:
+    @each_architecture
+    def test_a_unit_that_stays_is_seen(self, name: str) -> None:
         """Else equality would say nothing: a network that fades to nothing is equal to everything."""
         model, (_, made) = self.model(name), self.pruned(name)
         assert jump(model, draw(model.channels, seed=1), made) > JUMP
 
-    def prunes_again(self, name: str) -> None:
+    @each_architecture
+    def test_prunes_again(self, name: str) -> None:
         """What is left is a model like any other."""
         left = traced(self.pruned(name)[0])
         check_equal(left, draw(left.channels, seed=5))
 
-    def file_gives_the_same(self, name: str, path: Path) -> None:
+    @each_architecture
+    def test_file_gives_the_same(self, name: str, tmp_path: Path) -> None:
         """One ordinary ONNX file, for onnxruntime and for irc."""
         graph, made = self.pruned(name)
-        check_file(graph, self.model(name).inputs, made, path)
+        check_file(graph, self.model(name).inputs, made, tmp_path / "pruned.onnx")
 
-    def other_batches_run(self, name: str) -> None:
+    @each_dynamic
+    def test_other_batches_run(self, name: str) -> None:
         """A batch that was open stays open: of five samples, the first two give what they gave alone."""
         graph, made = self.pruned(name)
         assert set(self.model(name).channels.dims.values()) == {2}
