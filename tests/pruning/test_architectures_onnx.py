@@ -1,4 +1,4 @@
-"""On every architecture, pruned equals the original with those channels masked: read from the file of one of torch's exporters."""
+"""On every architecture, pruned equals the original with those channels masked: read from an exported file."""
 
 from __future__ import annotations
 
