@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import irc.loaded  # noqa: F401  # as early as can be, for it notes the time
 from irc.errors import IrcError
 
 if TYPE_CHECKING:

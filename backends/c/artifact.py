@@ -150,7 +150,7 @@ class CArtifact(Artifact):
     def library(self) -> Path:
         """The shared library, built with the C compiler of this machine; it stays in irc's cache."""
         made = self.compilation.build()
-        for key in self._keys:
+        for key in tuple(self._keys):  # another thread may add one
             remember(key, self.interface, made)
         return made
 
@@ -182,9 +182,9 @@ class CArtifact(Artifact):
     def __call__(self, *inputs: Any) -> Any:
         """Run it: arrays or torch tensors in input order, or one dict by input name.
 
-        Arrays come out, or tensors of the same memory if a tensor went in. An input that has a default may be left out.
-        Python threads that call one artifact take turns: compile or open it once for each that shall run at the same
-        time.
+        Arrays come out, or tensors of the same memory if an input is a tensor. An input that has a default may be left
+        out. Python threads that call one artifact take turns: compile or open it once for each that shall run at the
+        same time.
         """
         item = inputs[0] if len(inputs) == 1 else inputs
         made: list[Any] = self.runner(self._arrays(item))

@@ -27,6 +27,7 @@ from irc.backends.c.toolchain import build_library, write_files
 from irc.backends.c.tuning import chosen, is_choice, tune
 from irc.backends.onnx.lowering import lower as lower_to_onnx
 from irc.backends.onnx.save import external_data, save_graph
+from irc.backends.registry import target_of
 from irc.errors import BackendError, GraphError, VerifyError
 from irc.execution.samples import input_signature
 from irc.graph import Graph
@@ -65,6 +66,7 @@ class Compilation:
         tuning: Tuning | None = None,
     ) -> None:
         self.graph, self.target, self.report = graph, target, report
+        self._version = graph.version
         self.name = identifier(name, "model")
         self.machine, self.isas = isas_of(target)
         given = _stored_dims(graph) if dims is None else dims
@@ -134,8 +136,9 @@ class Compilation:
 
     @property
     def is_reproducible(self) -> bool:
-        """Whether `irc.open` would find this target under its name, and so make the same of the graph."""
-        return self.target is TARGETS.get(self.target.name)
+        """Whether `irc.open` would make the same: it finds the target, and nobody has edited the graph since."""
+        known = self.target is TARGETS.get(self.target.name) is target_of(self.graph)
+        return known and self.graph.version == self._version
 
     def _manifest(self) -> dict[str, Any]:
         tuning = self.tuning

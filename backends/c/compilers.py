@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from irc.backends.c.isa import host_machine
 from irc.errors import ToolchainError
@@ -83,7 +84,7 @@ def compiler_stamp() -> list[str]:
     command = _command(host_machine()) or ()
     spec = importlib.util.find_spec("ziglang") if "ziglang" in command else None
     found = [spec.origin if spec is not None else None, *map(shutil.which, command)]
-    stats = [os.stat(path) for path in found if path is not None]  # noqa: PTH116  # these are texts
+    stats = [Path(path).stat() for path in found if path is not None]
     return [*command, *standard(), *(f"{each.st_size} {each.st_mtime_ns}" for each in stats)]
 
 

@@ -92,7 +92,10 @@ class Runner:
             ) from None
 
     def _function(self, what: str, result: type, *arguments: type) -> ctypes._NamedFuncPointer:
-        function: ctypes._NamedFuncPointer = getattr(self._library, f"irc_{self._name}_{what}")
+        try:
+            function: ctypes._NamedFuncPointer = getattr(self._library, f"irc_{self._name}_{what}")
+        except AttributeError as error:
+            raise LoadingError(f"the library is none of model '{self._name}': {error}") from None
         function.restype = result
         function.argtypes = list(arguments)
         return function

@@ -11,7 +11,6 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-import irc.ops  # noqa: F401  # fills the registry of ops
 from irc.backends.c.folder import MODEL_FILE, stored_options
 from irc.backends.c.remembered import content_key, read_manifest
 from irc.backends.registry import target_of
@@ -54,10 +53,13 @@ def read_saved(folder: Path) -> Saved:
 def _read(path: Path) -> tuple[Graph, bytes]:
     """The graph and the sha256 of the very bytes that it was read from, whoever writes to the file meanwhile.
 
-    It is empty for a model whose weights lie in further files: nobody has hashed those.
+    It is empty for a model of which a part may lie in further files, which nobody has hashed: such a part, in whatever
+    attribute or body, states its "location".
     """
     with suppress(OSError, ModelError, DecodeError, ValueError):  # the text of an error shall name the file
         content = path.read_bytes()
+        if b"location" in content:
+            return read_onnx(path), b""
         return read_onnx(onnx.load_model_from_string(content)), hashlib.sha256(content).digest()
     return read_onnx(path), b""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from irc.backends.c.dimensions import mentioned, size_of, symbols_of
 from irc.backends.c.interface import explained
@@ -161,6 +161,8 @@ def _repeated(node: Node) -> Array | None:
     if not isinstance(node.op, OnnxOp) or node.op.type != "ConstantOfShape" or node.op.domain or shape is None:
         return None
     value = onnx_attributes(node.op).get("value")
+    if value is not None and value.data_location == TensorProto.EXTERNAL:
+        return None  # it would be read from whatever folder the process is in
     number = np.zeros((), np.float32) if value is None else numpy_helper.to_array(value).reshape(())
     return np.broadcast_to(number, tuple(shape.tolist()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from irc.backends.c.folder import MODEL_FILE
 from irc.backends.c.isa import host_machine
 from irc.backends.c.saved import read_saved
 from irc.backends.registry import find_target
-from irc.errors import BackendError
+from irc.errors import BackendError, IrcError
 from irc.types import Array
 from tests.backends.c.conftest import IMAGE, Compile, entries, opened
 
@@ -41,7 +42,7 @@ DAMAGED_ENTRIES: dict[str, Damage] = {
     "empty": lambda entry: entry.write_text(""),
     "cut short": lambda entry: entry.write_text(entry.read_text()[:-20]),
     "other numbers": lambda entry: entry.write_text(entry.read_text().replace("26", "27")),
-    "another checksum": lambda entry: entry.write_text("0" + entry.read_text()[1:]),
+    "another checksum": lambda entry: entry.write_text("01"[entry.read_text()[0] == "0"] + entry.read_text()[1:]),
     "no text": lambda entry: entry.write_bytes(b"\xff\xfe" * 40),
     "a folder": lambda entry: entry.rename(entry.with_suffix(".old")).with_suffix(".json").mkdir(),
 }
@@ -161,6 +162,7 @@ def test_every_source_file_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "passes").mkdir()
     (tmp_path / "irc" / "passes").symlink_to(tmp_path / "passes")
     monkeypatch.setattr(irc.errors, "__file__", str(tmp_path / "irc" / "errors.py"))
+    monkeypatch.setattr(remembered, "LOADED_AT", float("inf"))
     found = set()
     for path, text in (("irc/errors.py", "1"), ("irc/errors.py", "2"), ("passes/a.py", "1"), ("passes/kernel.h", "")):
         (tmp_path / path).write_text(text)
@@ -170,6 +172,9 @@ def test_every_source_file_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(found) == 4  # an empty file adds nothing
     (tmp_path / "irc" / "notes.txt").write_text("not read")
     assert remembered._source.__wrapped__() in found
+    monkeypatch.setattr(remembered, "LOADED_AT", 0.0)
+    with pytest.raises(ValueError, match="has changed since this process loaded it"):
+        remembered._source.__wrapped__()  # irc was installed anew meanwhile
 
 
 def test_all_of_irc_is_source() -> None:
@@ -267,3 +272,30 @@ def test_an_onnx_target_in_a_folder(saved: Path, small_graph: irc.Graph) -> None
     artifact = irc.open(saved)
     assert artifact.target is find_target("onnx")
     assert len(entries(saved)) == 1
+
+
+def test_an_edited_graph_is_not_what_was_built(saved: Path, compile_small: Compile) -> None:
+    """The folder gets the graph as it is now; the library is of the graph as it was."""
+    artifact = compile_small("c:portable")
+    before = artifact(IMAGE)
+    for value in artifact.graph.constants:
+        if value.data is not None and value.data.dtype == np.float32:
+            value.data = value.data * np.float32(2)
+    artifact.save(saved.parent / "edited")
+    assert not np.array_equal(opened(saved.parent / "edited", known=False)(IMAGE), before)
+
+
+def test_a_part_in_a_file_of_its_own_in_an_attribute(saved: Path) -> None:
+    """Whatever states a file, in an attribute too, was not hashed, and is not read from the process's own folder."""
+    model = onnx.load_model(saved / MODEL_FILE)
+    node = model.graph.node.add(op_type="ConstantOfShape", name="far", input=["far.shape"], output=["far"])
+    shape = onnx.numpy_helper.from_array(np.array([1], np.int64), "far.shape")
+    model.graph.initializer.append(shape)
+    tensor = onnx.TensorProto(data_type=onnx.TensorProto.FLOAT, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="far.bin")
+    node.attribute.append(onnx.helper.make_attribute("value", tensor))
+    (saved / MODEL_FILE).write_bytes(model.SerializeToString())
+    count = len(entries(saved))
+    with contextlib.suppress(IrcError):  # it may be refused, but not be remembered
+        opened(saved, known=False)(IMAGE)
+    assert len(entries(saved)) == count
