@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from irc.execution.samples import random_sample
+from irc.execution.samples import check_sample, input_signature, random_sample
 from irc.graph import Graph
 from irc.target import Target
 
@@ -18,12 +20,16 @@ _LEAST = 5
 
 def onnx_latency(graph: Graph, target: Target) -> float:
     """In onnxruntime on this machine, one thread, symbolic dimensions as 1; the least of many runs."""
-    from irc.backends.onnx.artifact import OnnxArtifact  # which knows this module by its target
-    from irc.report.ledger import Ledger
-    from irc.report.report import Report
+    from irc.backends.onnx.lowering import lower  # which know this module by their target
+    from irc.backends.onnx.save import save_graph
+    from irc.backends.onnx.session import make_session
 
-    artifact = OnnxArtifact(graph.copy(), target, Report(Ledger()))
-    return _least(lambda sample: artifact(sample), graph)
+    with TemporaryDirectory(prefix="irc-") as folder:
+        path = Path(folder) / "model.onnx"
+        save_graph(lower(graph.copy(), target), path)
+        session = make_session(path, threads=1, signed=target.policy.activation.signed)
+        signature = input_signature(graph)
+        return _least(lambda sample: session.run(None, check_sample(sample, signature)), graph)
 
 
 def c_latency(graph: Graph, target: Target) -> float:
@@ -37,8 +43,7 @@ def c_latency(graph: Graph, target: Target) -> float:
     from irc.report.ledger import Ledger
     from irc.report.report import Report
 
-    artifact = CArtifact(graph.copy(), target, Report(Ledger()))
-    return _least(lambda sample: artifact(sample), graph)
+    return _least(CArtifact(graph.copy(), target, Report(Ledger())), graph)
 
 
 def _least(run: Callable[[object], object], graph: Graph) -> float:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import ceil
 from typing import Any
 
 from irc.analysis.channels import Channels, Group, trace_channels
-from irc.analysis.channels.arrays import Mask
 from irc.analysis.channels.gradients import from_data
 from irc.analysis.channels.importance import CRITERIA, FROM_DATA, Scores, from_weights, has_norm_scale
-from irc.analysis.channels.savings import Savings
 from irc.errors import OptionError
-from irc.graph import Graph, Value
+from irc.graph import Graph
 from irc.passes.base import LOSSY, Pass, option
-from irc.passes.channels import RemovalError, remove_channels
-from irc.passes.channels.select import Candidate, Limits, candidates, choose, removed, smallest_share
+from irc.passes.channels.budget import Goal, possible
+from irc.passes.channels.select import Candidate, Limits, candidates, choose, smallest_share
 from irc.passes.context import Context
 from irc.report.ledger import PrunedGroup
 from irc.unused import remove_unused
@@ -24,7 +23,8 @@ from irc.verify import verify
 
 KINDS = ("channel", "head", "dim")
 _BUDGETS = ("ratio", "parameters", "macs", "bytes", "latency")
-_LATENCY_STEPS = 7  # each builds and times a model
+
+Floors = dict[tuple[str, str], int]  # of each group by name and kind, how many units stay at least
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class PruneChannels(Pass):
     samples: int = option(16, help="calibration samples for criteria that need data")
 
     def _check_options(self) -> None:
+        from irc.passes.options import check_choices, parse_pipeline  # which knows this pass
+
         given = [name for name in _BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             said = f"it has {' and '.join(given)}" if given else "it has none"
@@ -77,19 +79,27 @@ class PruneChannels(Pass):
         for kind in self.kinds:
             if kind not in KINDS:
                 raise OptionError(f"prune-channels: kinds has no '{kind}'; there are {', '.join(KINDS)}")
+        check_choices(self)
+        if isinstance(self.between, str):
+            parse_pipeline(self.between)
         if self.iterations < 1 or self.minimum < 1 or not 0 <= self.least <= 1 or self.gamma <= 0:
             raise OptionError("prune-channels: iterations and minimum start at 1, least is in 0 to 1, gamma above 0")
 
     def run(self, graph: Graph, context: Context) -> None:
         self._check_options()
         channels = trace_channels(graph)
-        goal = self._goal(channels, graph, context)
+        name = next(n for n in _BUDGETS if getattr(self, n) is not None)
+        goal = None if name == "ratio" else Goal.of(name, float(getattr(self, name)), graph, context.target)
+        self._note_skips(channels, context)
         prunable = bool(channels.groups)
+        floors = {(g.name, g.kind): max(self.minimum, ceil(self.least * len(g.units))) for g in channels.groups}
         for step in range(1, self.iterations + 1):
             if step > 1:
                 self._train(graph, context)
                 channels = trace_channels(graph)
-            self._step(graph, channels, context, goal, step)
+            self._step(graph, channels, context, goal, step, floors)
+        if goal is not None and prunable and not goal.reached(graph):
+            context.note(f"the budget is not reached: {goal.said}; minimum, least, multiple and barriers keep the rest")
         for barrier in channels.barriers:
             if barrier.node is not None:
                 context.decline(barrier.node, f"its channels stay: {barrier.reason}")
@@ -98,34 +108,36 @@ class PruneChannels(Pass):
 
     # ---- one step
 
-    def _step(self, graph: Graph, channels: Channels, context: Context, goal: Goal, step: int) -> None:
-        progress = step / self.iterations
-        groups = [each for each in channels.groups if each.kind in self.kinds]
-        held, left = self._candidates(channels, groups, context)
+    def _step(
+        self, graph: Graph, channels: Channels, context: Context, goal: Goal | None, step: int, floors: Floors
+    ) -> None:
+        held, left = self._candidates(channels, context, floors)
         everywhere = self.scope == "global"
-        if self.ratio is not None:
-            share = 1 - (1 - self.ratio) ** (1 / self.iterations)  # of what is left, the same in every step
+        if goal is not None:
+            share = smallest_share(goal.test(channels, held, everywhere, step / self.iterations), steps=goal.steps)
         else:
-            share = smallest_share(goal.test(channels, held, everywhere, progress), steps=goal.steps)
+            assert self.ratio is not None
+            share = 1 - (1 - self.ratio) ** (1 / self.iterations)  # of what is left, the same in every step
         choose(held, share, everywhere=everywhere)
-        self._apply(graph, channels, held, context)
-        if not goal.reached(graph, progress):
-            context.note(
-                f"the budget is not reached: {goal.said}; what may go without leaving a group less than minimum, least "
-                "and multiple allow has gone"
-            )
+        plan, given_up = possible(channels, held)
+        plan.apply()
+        remove_unused(graph)
+        verify(graph)
+        context.row.groups += [self._pruned(each, given_up.get(id(each), "")) for each in held]
         for group, reason in left:
             context.row.groups.append(PrunedGroup(group.name, group.kind, len(group.units), len(group.units), reason))
 
     def _candidates(
-        self, channels: Channels, groups: Sequence[Group], context: Context
+        self, channels: Channels, context: Context, floors: Floors
     ) -> tuple[list[Candidate], list[tuple[Group, str]]]:
         """The groups to choose from, and those left out with the reason."""
         left: list[tuple[Group, str]] = []
         chosen: list[Group] = []
-        for group in groups:
+        for group in channels.groups:
             kept = self._kept_by(channels, group)
-            if kept:
+            if group.kind not in self.kinds:
+                left.append((group, f"kinds leaves {group.kind}s out"))
+            elif kept:
                 left.append((group, f"'{kept}' is in skip"))
             elif self.criterion == "bn-scale" and not has_norm_scale(channels, group):
                 left.append((group, "it has no norm whose scale could be its criterion"))
@@ -133,8 +145,11 @@ class PruneChannels(Pass):
                 chosen.append(group)
         scores = self._scores(channels, context)
         multiple = context.target.channel_multiple if self.multiple is None else self.multiple
-        limits = Limits(self.minimum, self.least, max(multiple, 1))
-        return candidates(chosen, scores, self.criterion, lambda _: limits), left
+
+        def limits(group: Group) -> Limits:
+            return Limits(floors.get((group.name, group.kind), self.minimum), max(multiple, 1))
+
+        return candidates(chosen, scores, self.criterion, limits), left
 
     def _scores(self, channels: Channels, context: Context) -> Scores:
         if self.criterion not in FROM_DATA:
@@ -145,42 +160,26 @@ class PruneChannels(Pass):
 
     def _kept_by(self, channels: Channels, group: Group) -> str:
         """The pattern of `skip` that a node or weight of the group matches; empty if none does."""
-        names = {group.name}
-        for index in group.roles:
-            role = channels.roles[index]
-            names.add(role.value.name)
-            for user in role.value.users:
-                names |= {user.name, *filter(None, (user.origin.layer,))}
+        names = _names(channels, group)
         return next((p for p in self.skip if any(fnmatchcase(name, p) for name in names)), "")
 
-    def _apply(self, graph: Graph, channels: Channels, held: Sequence[Candidate], context: Context) -> None:
-        """Remove what was marked; groups whose removal no movement can follow are given up, and said so."""
-        given_up: dict[int, str] = {}
-        while True:
-            keep = removed(channels, held)
-            try:
-                remove_channels(graph, channels, keep)
-                break
-            except RemovalError as error:
-                guilty = [each for each in held if each.taken and _touches(channels, each, error.value)]
-                for each in guilty or [each for each in held if each.taken]:
-                    given_up[id(each)] = str(error)
-                    each.taken = 0
-        remove_unused(graph)
-        verify(graph)
-        for each in held:
-            count, scores = len(each.units), each.scores
-            if id(each) in given_up:
-                reason = given_up[id(each)]
-            elif each.taken:
-                last = scores[each.taken - 1]
-                kept = f", the least that stays has {scores[each.taken]:.3g}" if each.taken < count else ""
-                reason = f"{self.criterion} up to {last:.3g}{kept}"
-            else:
-                reason = f"{self.criterion} of the least is {scores[0]:.3g}, or its limits keep all"
-            context.row.groups.append(
-                PrunedGroup(each.group.name, each.group.kind, count, count - each.taken, reason)
-            )
+    def _note_skips(self, channels: Channels, context: Context) -> None:
+        names = {name for group in channels.groups for name in _names(channels, group)}
+        for pattern in self.skip:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                context.note(f"skip: nothing to prune is called '{pattern}'; `irc show --groups` has the names")
+
+    def _pruned(self, each: Candidate, given_up: str) -> PrunedGroup:
+        """What became of a group, for the ledger."""
+        count = len(each.units)
+        if given_up:
+            reason = given_up
+        elif each.taken:
+            kept = f", the least that stays has {each.scores[each.taken]:.3g}" if each.taken < count else ""
+            reason = f"{self.criterion} up to {each.scores[each.taken - 1]:.3g}{kept}"
+        else:
+            reason = f"{self.criterion} of the least is {each.scores[0]:.3g}, or its limits keep all"
+        return PrunedGroup(each.group.name, each.group.kind, count, count - each.taken, reason)
 
     def _train(self, graph: Graph, context: Context) -> None:
         from irc.passes.options import parse_pipeline  # which knows this pass
@@ -190,83 +189,13 @@ class PruneChannels(Pass):
             each.run(graph, context)
             verify(graph)
 
-    # ---- budgets
 
-    def _goal(self, channels: Channels, graph: Graph, context: Context) -> Goal:
-        if self.ratio is not None:
-            return Goal("ratio", self.ratio, 0.0)
-        name = next(n for n in _BUDGETS if getattr(self, n) is not None)
-        given = float(getattr(self, name))
-        if name == "latency":
-            if context.target.latency is None:
-                raise OptionError(f"target '{context.target.name}' cannot be timed here; give macs=… instead")
-            measure = context.target.latency
-            start = measure(graph, context.target)
-            return Goal(name, given * start if given <= 1 else given, start, lambda g: measure(g, context.target))
-        start = getattr(Savings(channels).size(), name)
-        return Goal(name, given * start if given <= 1 else given, start)
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A budget: what of, how much of it may be left, and how much there was.
-
-    measure : of a graph, for a latency
-    """
-
-    name: str
-    limit: float
-    start: float
-    measure: Callable[[Graph], float] | None = None
-
-    @property
-    def steps(self) -> int:
-        """How often to halve the range of shares."""
-        return _LATENCY_STEPS if self.measure is not None else 14
-
-    @property
-    def said(self) -> str:
-        """The budget in words."""
-        return f"{self.name} of at most {self.limit:,.4g}, of {self.start:,.4g}"
-
-    def test(
-        self, channels: Channels, held: Sequence[Candidate], everywhere: bool, progress: float
-    ) -> Callable[[float], bool]:
-        """A function that says of a share whether the budget of this step is met when so much goes."""
-        limit = self.start + (self.limit - self.start) * progress
-        savings = None if self.measure else Savings(channels)
-
-        def met(share: float) -> bool:
-            choose(held, share, everywhere=everywhere)
-            keep = removed(channels, held)
-            if savings is not None:
-                return bool(getattr(savings.size(keep), self.name) <= limit)
-            assert self.measure is not None
-            return self.measure(_trial(channels, keep)) <= limit
-
-        return met
-
-    def reached(self, graph: Graph, progress: float) -> bool:
-        """Whether the graph is within the budget of a step."""
-        if self.name == "ratio" or self.measure is not None:
-            return True
-        limit = self.start + (self.limit - self.start) * progress
-        return bool(getattr(Savings(trace_channels(graph)).size(), self.name) <= limit * 1.001)
-
-
-def _trial(channels: Channels, keep: Mask) -> Graph:
-    """A copy of the graph with the channels gone."""
-    copy = channels.graph.copy()
-    remove_channels(copy, trace_channels(copy, channels.dims), keep)
-    return copy
-
-
-def _touches(channels: Channels, candidate: Candidate, value: Value) -> bool:
-    """Whether what goes of the candidate goes from this value too."""
-    keep = channels.keep(candidate.chosen)
-    if value in channels.labels:
-        return not channels.mask(value, keep).all()
-    held = [role for role in channels.roles if role.value is value]
-    return any(not keep[role.labels].all() for role in held)
-
-
+def _names(channels: Channels, group: Group) -> set[str]:
+    """What the group's nodes, their layers and its weights are called."""
+    names = {group.name}
+    for index in group.roles:
+        role = channels.roles[index]
+        names.add(role.value.name)
+        for user in role.value.users:
+            names |= {user.name, *filter(None, (user.origin.layer,))}
+    return names

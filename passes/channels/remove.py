@@ -57,10 +57,9 @@ def remove_channels(graph: Graph, channels: Channels, keep: Mask) -> None:
     ------
     RemovalError : what is left is not a model; nothing was changed.
     """
-    plan = Plan(graph, channels, keep)
+    plan = Plan(channels, keep)
     plan.make()
-    for edit in plan.edits:
-        edit()
+    plan.apply()
 
 
 @dataclass
@@ -70,7 +69,6 @@ class Plan:
     static : the settled values as they will be
     """
 
-    graph: Graph
     channels: Channels
     keep: Mask
     edits: list[Callable[[], None]] = field(default_factory=list)
@@ -86,13 +84,18 @@ class Plan:
         self._weights()
         chains = {chain.nodes[-1]: chain for chain in self.channels.chains}  # by then what it reads is settled
         inside = {node for chain in self.channels.chains for node in chain.nodes[:-1]}
-        for node in self.graph:
+        for node in self.channels.graph:
             self._settle(node)
             if node in chains:
                 self._chain(chains[node])
             elif node not in inside:
                 self._node(node)
         self._types()
+
+    def apply(self) -> None:
+        """Make the edits."""
+        for edit in self.edits:
+            edit()
 
     # ---- what is left
 
@@ -160,20 +163,12 @@ class Plan:
             self._weight(value)
 
     def _weight(self, value: Value) -> None:
-        always = self.masks.get((value, None))
-        variants: dict[bytes, tuple[Array, tuple[int, ...], list[Use]]] = {}
-        for use in value.uses:
-            own = self.masks.get((value, use))
-            mask = own if always is None else always if own is None else own & always
-            if mask is None or mask.all():
-                continue
+        for mask, uses in self.channels.variants(value, self.masks):
             where = survivors(mask)
             if where is None:
                 raise RemovalError(value, f"what would be left of weight '{value.name}' is no rectangle")
-            key = where.tobytes() + str((where.shape, mask.shape)).encode()
-            variants.setdefault(key, (where, mask.shape, []))[2].append(use)
-        for where, shape, uses in variants.values():
-            self.edits.append(partial(_slice, value, where, shape, uses))
+            if not mask.all():
+                self.edits.append(partial(_slice, value, where, mask.shape, uses))
 
     def mask_of(self, value: Value) -> Mask | None:
         """Of a constant, or of one that was moved, which elements survive at all uses; None if all do."""

@@ -18,20 +18,17 @@ class Limits:
     """How far a group may shrink.
 
     minimum : units that stay, at least
-    share : part of the units that stays, at least
     multiple : what the number of channels that stay is a multiple of, where there are as many
     """
 
     minimum: int = 1
-    share: float = 0.0
     multiple: int = 1
 
     def left(self, group: Group, wanted: int) -> int:
         """How many units stay when `wanted` would."""
         count = len(group.units)
-        least = max(self.minimum, int(np.ceil(self.share * count)), 1)
         multiple = self.multiple if group.kind == "channel" and count >= self.multiple else 1
-        return min(count, -(-max(wanted, least) // multiple) * multiple)
+        return min(count, -(-max(wanted, self.minimum, 1) // multiple) * multiple)
 
 
 @dataclass
@@ -87,11 +84,13 @@ def choose(held: Sequence[Candidate], share: float, *, everywhere: bool) -> None
         return
     if not held:
         return
-    everything = np.concatenate([each.scores for each in held])
-    count = round(share * everything.size)
-    threshold = np.inf if count >= everything.size else np.sort(everything)[count]
-    for each in held:
-        each.take(len(each.units) - int((each.scores < threshold).sum()))
+    # of equal scores those go first that stand further in front of their own group, so that groups shrink alike
+    scores = np.concatenate([each.scores for each in held])
+    places = np.concatenate([np.arange(each.scores.size) / each.scores.size for each in held])
+    owners = np.concatenate([np.full(each.scores.size, k) for k, each in enumerate(held)])
+    first = owners[np.lexsort((places, scores))][: round(share * scores.size)]
+    for k, each in enumerate(held):
+        each.take(len(each.units) - int((first == k).sum()))
 
 
 def removed(channels: Channels, held: Sequence[Candidate]) -> Mask:

@@ -129,7 +129,7 @@ def test_same_seed_same_choice() -> None:
 
 def test_latency_is_measured() -> None:
     """The budget of time is held against what the target measures; here, its multiply-accumulates."""
-    target = Target("timed", "none", "counts", latency=lambda g, _: cost(g).macs / 1e6)
+    target = Target("timed", "none", "counts", latency=lambda g, _: float(cost(g).macs))
     before = cost(graph()).macs
     made, _ = pruned(PruneChannels(latency=0.5), target)
     assert 0.2 * before < cost(made).macs <= 0.5 * before

@@ -43,12 +43,12 @@ def _convolution(trace: Trace, node: Node, group: int, *, transposed: bool) -> N
     kernel = (1,) * (len(shape) - 2)
     if transposed:
         rows = np.repeat(made.reshape(group, -1), shape[0] // group, 0)
-        trace.role(weight, taken.reshape(-1, 1, *kernel))
-        trace.role(weight, rows.reshape(*rows.shape, *kernel))
+        own = taken
     else:
         rows = np.repeat(taken.reshape(group, -1), shape[0] // group, 0)
-        trace.role(weight, made.reshape(-1, 1, *kernel))
-        trace.role(weight, rows.reshape(*rows.shape, *kernel))
+        own = made
+    trace.role(weight, own.reshape(-1, 1, *kernel), Use(node, 1), tied=True)
+    trace.role(weight, rows.reshape(*rows.shape, *kernel), Use(node, 1), tied=True)
     bias = node.input(2)
     _bias(trace, node, bias, made)
     trace.give(node.output, made.reshape(1, -1, *(1,) * (x.ndim - 2)))
@@ -60,7 +60,8 @@ def _bias(trace: Trace, node: Node, bias: Value | None, made: Array) -> None:
     if trace.is_weight(bias):
         trace.role(bias, made, Use(node, 2))
     else:
-        trace.labels.freeze(made)
+        trace.give(node.output, made.reshape(1, -1, *(1,) * (len(trace.shape(node.output)) - 2)))
+        trace.freeze(node.output, node, "its bias is computed")
         trace.freeze(bias, node, "it is a bias that is computed")
 
 
@@ -85,7 +86,10 @@ def gemm(trace: Trace, node: Node) -> None:
     labels = _product(trace, node, a, b, bool(node.op.transA), bool(node.op.transB))
     trace.give(node.output, labels)
     held = trace.read(node.output)
-    if c is None or held is None:
+    if c is None:
+        return
+    if held is None:
+        trace.freeze(c, node, "it is added to a product without channels")
         return
     trace.combine(c, Use(node, 2), held)
     trace.give(node.output, held)
@@ -110,10 +114,10 @@ def _product(trace: Trace, node: Node, a: Value, b: Value, turn_a: bool, turn_b:
     if trace.is_weight(a) and trace.is_weight(b):
         return None
     if trace.is_weight(b) and len(trace.shape(b)) == 2:
-        return data_by_weight(trace, node, _turned(trace.read_or_zeros(a), turn_a), b, turn_b)
+        return data_by_weight(trace, node, _turned(trace.read_or_zeros(a), turn_a), b, Use(node, 1), turn_b)
     if trace.is_weight(a) and len(trace.shape(a)) == 2:
         x = _turned(trace.read_or_zeros(b), turn_b).swapaxes(-1, -2)
-        return data_by_weight(trace, node, x, a, not turn_a).swapaxes(-1, -2)
+        return data_by_weight(trace, node, x, a, Use(node, 0), not turn_a).swapaxes(-1, -2)
     if trace.is_weight(a) or trace.is_weight(b):
         trace.barrier(node, "its weight is a stack of matrices")
         return None
@@ -124,7 +128,7 @@ def _product(trace: Trace, node: Node, a: Value, b: Value, turn_a: bool, turn_b:
     )
 
 
-def data_by_weight(trace: Trace, node: Node, x: Array, weight: Value, turned: bool) -> Array:
+def data_by_weight(trace: Trace, node: Node, x: Array, weight: Value, use: Use, turned: bool) -> Array:
     """Labels of x W: (*, K) by (K, P), or by (P, K) if `turned`.
 
     W takes those of x along K, and gives new ones along P.
@@ -135,8 +139,8 @@ def data_by_weight(trace: Trace, node: Node, x: Array, weight: Value, turned: bo
     taken = trace.labels.collapse(x, tuple(range(last)), force=False) if last in varying(x) else zeros((1, x.shape[-1]))
     taken = spread(taken, (*(1,) * last, x.shape[-1])).reshape(-1)
     made = trace.labels.fresh((count,), trace.number[node])
-    trace.role(weight, taken.reshape(1, -1) if turned else taken.reshape(-1, 1))
-    trace.role(weight, made.reshape(-1, 1) if turned else made.reshape(1, -1))
+    trace.role(weight, taken.reshape(1, -1) if turned else taken.reshape(-1, 1), use, tied=True)
+    trace.role(weight, made.reshape(-1, 1) if turned else made.reshape(1, -1), use, tied=True)
     rows = trace.labels.collapse(x, (last,), force=True)
     columns = trace.labels.canonical(made.reshape((1,) * last + (count,)))
     if not varying(rows):

@@ -31,12 +31,9 @@ def from_data(channels: Channels, criterion: str, samples: Iterable[Sample], *, 
     DataError : there are no samples, or no output depends on a weight in a way that has a gradient.
     """
     roles = [k for k, role in enumerate(channels.roles) if is_weight_role(role)]
-    runs = list(_gradients(channels, samples, seed))
-    if not runs:
-        raise DataError(f"criterion '{criterion}' needs samples, and there are none")
     hessian: dict[int, Array] = {}
     firsts: list[dict[int, Array]] = []
-    for gradients in runs:
+    for gradients in _gradients(channels, samples, seed):  # one at a time: each is as large as all weights
         first: dict[int, Array] = {}
         for k in roles:
             weight, gradient = channels.roles[k].value, gradients.get(channels.roles[k].value)
@@ -47,11 +44,13 @@ def from_data(channels: Channels, criterion: str, samples: Iterable[Sample], *, 
             squares = label_sums(channels.roles[k], product * product)
             hessian[k] = hessian.get(k, np.zeros_like(squares)) + squares
         firsts.append(first)
+    if not firsts:
+        raise DataError(f"criterion '{criterion}' needs samples, and there are none")
 
     def scores(group: Group, units: Sequence[Unit]) -> Array:
         mine = [k for k in group.roles if k in hessian]
         if criterion == "hessian":
-            return 0.5 * _of_units(units, mine, hessian, channels) / len(runs)
+            return 0.5 * _of_units(units, mine, hessian, channels) / len(firsts)
         each = [_of_units(units, mine, first, channels) for first in firsts]
         return np.asarray(np.mean(np.square(each), axis=0))
 
@@ -75,7 +74,7 @@ def _gradients(channels: Channels, samples: Iterable[Sample], seed: int) -> Iter
         made = run.forward(sample).values()
         outputs = [each for each in made if isinstance(each, torch.Tensor) and each.requires_grad]
         if not outputs:
-            raise DataError("no output of the model has a gradient, so importance cannot be taken from data")
+            raise DataError("no output has a gradient with respect to a weight; prune before quantizing, or by l2")
         along = sum((each * torch.randn(each.shape, generator=generator).to(each)).sum() for each in outputs)
         found = torch.autograd.grad(along, list(weights.values()), allow_unused=True)  # type: ignore[arg-type]  # sum of tensors
         yield {v: g.double().numpy() for v, g in zip(weights, found, strict=True) if g is not None}

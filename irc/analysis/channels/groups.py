@@ -18,7 +18,7 @@ from irc.analysis.channels.closure import Closure
 from irc.analysis.channels.matrices import components, distinct_rows, is_even, matrices
 from irc.analysis.channels.rules import rule_of
 from irc.analysis.channels.trace import Barrier, Role, Trace, trace
-from irc.graph import Graph, Node, Use, Value
+from irc.graph import Graph, Use, Value
 from irc.types import Array
 
 
@@ -57,7 +57,6 @@ class Channels:
     roles : how weights are tied to labels
     groups : the groups, in the order of the graph
     barriers : what keeps channels whole, and why
-    statistics : the nodes that take statistics over what survives
     chains : movements that only put channels in another order
     """
 
@@ -67,7 +66,6 @@ class Channels:
         self.shapes = traced.concrete.shapes
         self.dims = traced.concrete.dims
         self.barriers: list[Barrier] = traced.barriers
-        self.statistics: set[Node] = traced.statistics
         self.chains: list[Chain] = find_chains(traced)
         canonical = traced.labels.canonical
         self.labels: dict[Value, Array] = {value: canonical(held) for value, held in traced.of.items()}
@@ -100,6 +98,21 @@ class Channels:
             held, place = keep[core(role.labels)], (role.value, role.use)
             masks[place] = held if place not in masks else masks[place] & held
         return masks
+
+    def variants(self, value: Value, masks: Mapping[tuple[Value, Use | None], Mask]) -> list[tuple[Mask, list[Use]]]:
+        """What will be left of a constant, and at which of its uses; those that no role knows read it as it is.
+
+        masks : as `weight_masks` gives them
+        """
+        always = masks.get((value, None))
+        found: dict[bytes, tuple[Mask, list[Use]]] = {}
+        for use in value.uses:
+            own = masks.get((value, use))
+            tied = always if use in self.trace.followed else None
+            mask = own if tied is None else tied if own is None else own & tied
+            mask = np.ones((1,) * len(self.shapes[value]), bool) if mask is None or mask.all() else mask
+            found.setdefault(mask.tobytes() + str(mask.shape).encode(), (mask, []))[1].append(use)
+        return list(found.values())
 
     def moved_mask(self, value: Value, masks: Mapping[tuple[Value, Use | None], Mask]) -> Mask | None:
         """Which elements of a constant, or of one that was moved, survive at all uses; None if all do.
@@ -164,9 +177,8 @@ class Channels:
                 continue
             for label in dict.fromkeys(block.rows.tolist()):
                 closed = self.closure.close([label])
-                if label and 0 not in closed:
-                    kind = "channel" if label in self._role_labels else "head"
-                    made.append((kind, label, closed))
+                if label and 0 not in closed:  # rows that were there before the block are channels
+                    made.append(("channel" if block.aligned else "head", label, closed))
         return made
 
     def _is_even(self, labels: frozenset[int]) -> bool:

@@ -27,7 +27,7 @@ from irc.types import Array
 
 CRITERIA = ("l1", "l2", "bn-scale", "lamp", "fpgm", "taylor", "hessian", "softmax", "random")
 FROM_DATA = ("taylor", "hessian")
-_GLOBAL = ("lamp", "taylor", "hessian", "random")  # comparable between groups as they are
+_GLOBAL = ("bn-scale", "lamp", "taylor", "hessian", "random")  # comparable between groups as they are
 
 Scores = Callable[[Group, Sequence[Unit]], Array]
 

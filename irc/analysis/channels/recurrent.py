@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from irc.analysis.channels.arrays import spread, varying
+from irc.analysis.channels.arrays import varying
 from irc.analysis.channels.labels import Block
 from irc.analysis.channels.trace import Trace
 from irc.graph import Node, Use, Value
@@ -31,16 +31,17 @@ def recurrent(trace: Trace, node: Node) -> None:
     assert r is not None
     gates = _GATES[node.op.name]
     directions, _, hidden = trace.shape(r)
-    _input(trace, x, w)
+    _input(trace, node, x, w)
     units = trace.labels.fresh((directions, hidden), trace.number[node])
     if directions > 1:
         trace.labels.blocks.append(Block(units))
-    trace.role(w, np.tile(units, gates)[:, :, None])
-    trace.role(r, np.tile(units, gates)[:, :, None])
-    trace.role(r, units[:, None, :])
-    for value, times in ((node.input(3), 2 * gates), (node.input(_PEEPHOLES), 3)):
+    trace.role(w, np.tile(units, gates)[:, :, None], Use(node, 1), tied=True)
+    trace.role(r, np.tile(units, gates)[:, :, None], Use(node, 2), tied=True)
+    trace.role(r, units[:, None, :], Use(node, 2), tied=True)
+    for index, times in ((3, 2 * gates), (_PEEPHOLES, 3)):
+        value = node.input(index)
         if value is not None:
-            trace.role(value, np.tile(units, times))
+            trace.role(value, np.tile(units, times), Use(node, index), tied=True)
     for index, value in zip(STATES[node.op.name], states, strict=True):
         if value is not None:
             trace.role(value, units[:, None, :], Use(node, index))
@@ -56,9 +57,9 @@ def is_zero(trace: Trace, value: Value | None) -> bool:
     return known is not None and not known.any()
 
 
-def _input(trace: Trace, x: Value, w: Value) -> None:
+def _input(trace: Trace, node: Node, x: Value, w: Value) -> None:
     held = trace.read(x)
     if held is None or held.ndim - 1 not in varying(held):
         return
     taken: Array = trace.labels.collapse(held, (0, 1), force=False).reshape(-1)
-    trace.role(w, spread(taken.reshape(1, 1, -1), trace.shape(w)))
+    trace.role(w, taken.reshape(1, 1, -1), Use(node, 1), tied=True)

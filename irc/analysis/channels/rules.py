@@ -13,7 +13,7 @@ from irc.graph import Node, Use, Value
 from irc.op import ChannelKind
 from irc.ops.fake_quant import FakeQuant
 from irc.ops.index import Concat, Gather, Pad
-from irc.ops.norm import BatchNormalization, GroupNormalization, InstanceNormalization
+from irc.ops.norm import BatchNormalization, GroupNormalization
 from irc.ops.quantize import DequantizeLinear, QuantizeLinear
 from irc.ops.resize import Resize
 from irc.types import Array
@@ -34,16 +34,15 @@ def movement(trace: Trace, node: Node) -> None:
     """Elements are moved or selected: so are their labels, and the places of a constant's elements."""
     value = node.input(0)
     assert value is not None
+    _freeze_indices(trace, node)
     held = trace.read(value)
     if held is None and not trace.is_weight(value):
         return
     if held is not None and not core(held).any():
         return  # frozen as a whole: nothing to follow
     if held is None:
-        constant, index = trace.sources.get(value, (value, None))
-        made = trace.move(node, places(trace, value) if index is None else index)
-        for output, each in zip(node.outputs, made or (), strict=False):
-            trace.sources[output] = constant, each
+        for output, each in zip(node.outputs, trace.move(node, places(trace, value)) or (), strict=False):
+            trace.source(value, output, each, Use(node, 0))
         return
     made = trace.move(node, held)
     if made is None:
@@ -53,6 +52,12 @@ def movement(trace: Trace, node: Node) -> None:
         return
     for output, each in zip(node.outputs, made, strict=False):
         trace.give(output, tighten(each))
+
+
+def _freeze_indices(trace: Trace, node: Node) -> None:
+    """Where elements are taken from must not change with the channels of what says so."""
+    for value in node.inputs[1:]:
+        trace.freeze(value, node, f"{node.op.title} takes elements where it says")
 
 
 def _moved_by_data(trace: Trace, node: Node, held: Array) -> list[Array] | None:
@@ -77,14 +82,16 @@ def same(trace: Trace, node: Node) -> None:
     value = node.input(0)
     assert value is not None
     if trace.is_weight(value):
-        constant, index = trace.sources.get(value, (value, None))
-        trace.sources[node.output] = constant, places(trace, value) if index is None else index
+        trace.source(value, node.output, places(trace, value), Use(node, 0))
     elif (held := trace.read(value)) is not None:
         trace.give(node.output, held)
 
 
 def places(trace: Trace, value: Value) -> Array:
-    """The flat index of every element of a value."""
+    """The flat index of every element of a weight in the constant that it is, or is moved out of."""
+    _, index = trace.sources.get(value, (value, None))
+    if index is not None:
+        return index
     return np.arange(int(np.prod(trace.shape(value), dtype=np.int64))).reshape(trace.shape(value))
 
 
@@ -98,12 +105,13 @@ def gather(trace: Trace, node: Node) -> None:
     if not trace.is_weight(table) or not wide:
         movement(trace, node)
         return
+    _freeze_indices(trace, node)
     rank = len(trace.shape(indices)) if indices is not None else 0
     result = zeros(trace.shape(node.output))
     if len(wide) == 1:
         (k,) = wide
         labels = trace.labels.fresh((trace.shape(table)[k],), trace.number[node])
-        trace.role(table, along(labels, k, trace.shape(table)))
+        trace.role(table, along(labels, k, trace.shape(table)), Use(node, 0), tied=True)
         result = along(labels, k if k < axis else k + rank - 1, result.shape)
     trace.give(node.output, result)
 
@@ -243,8 +251,6 @@ def reduction(trace: Trace, node: Node) -> None:
         trace.give(node.output, held)
         return
     axes = axes or tuple(range(held.ndim))
-    if set(axes) & set(varying(held)):
-        trace.statistics.add(node)
     left = trace.labels.collapse(held, axes, force=True)
     if not bool(getattr(node.op, "keepdims", True)):
         left = left[tuple(0 if k in axes else slice(None) for k in range(held.ndim))]
@@ -262,8 +268,6 @@ def normalization(trace: Trace, node: Node) -> None:
         return
     if len(node.outputs) > 1 and any(v.use_count for v in node.outputs[1:]):
         trace.barrier(node, "its statistics are outputs of their own")
-    if varying(held):
-        trace.statistics.add(node)
     inputs = tuple(range(len(node.inputs)))
     trace.give(node.output, trace.elementwise(node, inputs, trace.shape(node.output)))
 
@@ -279,12 +283,8 @@ def channel_norm(trace: Trace, node: Node) -> None:
         groups = node.op.num_groups
         matrix = np.ascontiguousarray(np.broadcast_to(core(held), (1, held.shape[1], *(1,) * (held.ndim - 2))))
         trace.labels.collapse(tighten(matrix.reshape(groups, -1)), (1,), force=True)
-        trace.statistics.add(node)
     elif isinstance(node.op, BatchNormalization):
         held = spread(trace.labels.uniform(held, others), held.shape)
-    else:
-        assert isinstance(node.op, InstanceNormalization)
-        trace.statistics.add(node)
     channel = trace.labels.collapse(held, others, force=True)
     for k, value in enumerate(node.inputs[1:], start=1):
         if value is None:
@@ -302,8 +302,9 @@ def fake_quant(trace: Trace, node: Node) -> None:
     assert value is not None
     held = trace.read(value)
     if held is None:
-        same(trace, node)
-        return
+        if all(p is None or len(trace.shape(p)) < 2 for p in node.inputs[1:]):
+            same(trace, node)
+        return  # a weight with a scale for each block of it is none that could be sliced
     axis = getattr(node.op, "axis", None)
     for k, parameter in enumerate(node.inputs[1:], start=1):
         if parameter is None or trace.shape(parameter) in ((), (1,)) or axis is None:

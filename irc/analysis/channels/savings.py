@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from irc.analysis.channels.arrays import Mask, compact
+from irc.analysis.channels.arrays import Mask, compact, core
 from irc.analysis.channels.groups import Channels
 from irc.analysis.cost import parameters_of, stored_bytes
 from irc.graph import Node, Use, Value
@@ -36,6 +37,11 @@ class Savings:
         self._stored = {v: (parameters_of(v), stored_bytes(v)) for v in channels.graph.constants if v.use_count}
         self._counting = [node for node in channels.graph if self._macs(node, {})]
 
+    @cached_property
+    def now(self) -> Size:
+        """What it costs as it is."""
+        return self.size()
+
     def size(self, keep: Mask | None = None) -> Size:
         """What the graph costs with what `keep` says False of gone; as it is without `keep`."""
         masks = {} if keep is None else self.channels.weight_masks(keep)
@@ -48,11 +54,11 @@ class Savings:
         return Size(parameters, bytes_, float(sum(self._macs(node, shapes) for node in self._counting)))
 
     def _shares(self, masks: Masks) -> dict[Value, float]:
-        """Of every weight that loses something, the share that is left."""
-        shares: dict[Value, float] = {}
-        for (value, _), mask in masks.items():
-            shares[value] = min(shares.get(value, 1.0), float(mask.mean()))
-        return shares
+        """Of every weight the share that is left, above 1 where its uses lose different parts and become copies."""
+        return {
+            value: sum(float(mask.mean()) for mask, _ in self.channels.variants(value, masks))
+            for value in dict.fromkeys(value for value, _ in masks)
+        }
 
     def _shapes(self, keep: Mask, masks: Masks) -> dict[Value, tuple[int, ...]]:
         shapes = {}
@@ -69,13 +75,14 @@ class Savings:
 
     def _weight_shape(self, value: Value, masks: Masks) -> tuple[int, ...]:
         """The sizes that are left of a weight, rounded down where rows lose different elements."""
-        mask = self.channels.moved_mask(value, masks)
-        if mask is None:
+        whole = self.channels.moved_mask(value, masks)
+        if whole is None:
             return self.channels.shapes[value]
+        mask = core(whole)
         sizes = [int(mask.any(tuple(a for a in range(mask.ndim) if a != k)).sum()) for k in range(mask.ndim)]
         if mask.ndim > 1 and 0 < mask.sum() < np.prod(sizes):  # rows that differ: as many columns as each row has
             sizes[1] = max(int(mask.sum() // (np.prod(sizes) // sizes[1])), 1)
-        return tuple(sizes)
+        return tuple(n if m == 1 else k for n, m, k in zip(whole.shape, mask.shape, sizes, strict=True))
 
     def _macs(self, node: Node, shapes: Mapping[Value, tuple[int, ...]]) -> int:
         def type_of(value: Value | None) -> TensorType | None:

@@ -59,7 +59,7 @@ class Trace:
     of : the label array of every labelled activation
     sources : for a value that is moved out of a constant, that constant and the flat index of each element in it
     roles : of constants
-    statistics : nodes that take statistics over labelled axes
+    followed : the uses of constants, and of what is moved out of them, that roles account for
     barriers : what keeps channels whole
     """
 
@@ -70,7 +70,7 @@ class Trace:
         self.of: dict[Value, Array] = {}
         self.sources: dict[Value, tuple[Value, Array]] = {}
         self.roles: dict[tuple[Value, Use | None], list[Array]] = {}
-        self.statistics: set[Node] = set()
+        self.followed: set[Use] = set()
         self.barriers: list[Barrier] = []
         self.number: dict[Node, int] = {}
         for index, node in enumerate(graph):
@@ -79,6 +79,7 @@ class Trace:
                 rules(node)(self, node)
         for value in graph.outputs:
             self.freeze(value, None, f"it is the graph's output '{value.name}'")
+        self._freeze_unfollowed()
 
     def _is_arithmetic_of_shapes(self, node: Node) -> bool:
         """Whether the node computes whole numbers from shapes and constants, which are no channels."""
@@ -131,23 +132,38 @@ class Trace:
         for value in dict.fromkeys([*node.inputs, *node.captures()]):
             self.freeze(value, node, said)
 
-    def role(self, value: Value, labels: Array, use: Use | None = None) -> None:
-        """Tie a weight to labels that broadcast to its shape; for one `use` of it, or (None) at all of them.
+    def role(self, value: Value, labels: Array, use: Use, *, tied: bool = False) -> None:
+        """Tie a weight to labels that broadcast to its shape, at one use of it.
 
-        Roles at all uses that vary along the same axes unify: a weight that is read twice stays one weight.
+        tied : it is one weight at all such uses, and stays one; roles that vary along the same axes unify
         """
+        self.followed.add(use)
         labels = self.labels.canonical(spread(labels, self.shape(value)))
         if not varying(labels):
             return
         constant, index = self.sources.get(value, (value, None))
         if index is not None:
-            labels, use = self._at_source(constant, index, labels), None
-        held = self.roles.setdefault((constant, use), [])
+            labels, tied = self._at_source(constant, index, labels), True
+        held = self.roles.setdefault((constant, None if tied else use), [])
         for other in held:
             if varying(self.labels.canonical(other)) == varying(labels):
                 self.labels.unify(other, labels)
                 return
         held.append(labels)
+
+    def source(self, value: Value, output: Value, index: Array, use: Use) -> None:
+        """Note that an output is moved out of a weight, and where its elements come from."""
+        self.followed.add(use)
+        self.sources[output] = self.sources.get(value, (value, None))[0], index
+
+    def _freeze_unfollowed(self) -> None:
+        """Keep whole what is moved out of a weight and then read in a way that no role accounts for."""
+        for value, (constant, _) in self.sources.items():
+            unknown = [use for use in value.uses if use not in self.followed]
+            for labels in self.roles.get((constant, None), []) if unknown else []:
+                self.labels.freeze(self.labels.canonical(labels))
+                user = unknown[0].user
+                self.barriers.append(Barrier(user if isinstance(user, Node) else None, f"it reads '{value.name}'"))
 
     def _at_source(self, constant: Value, index: Array, labels: Array) -> Array:
         """Labels of a moved constant where its elements come from; those that were not taken follow them."""
@@ -196,8 +212,10 @@ class Trace:
         else:
             assert isinstance(use.user, Node)
             self.pair(padded(self.read_or_zeros(value), reference.ndim), reference, use.user)
+            if self.read(value) is None and not np.array_equal(self.labels.canonical(reference), reference):
+                self.barriers.append(Barrier(use.user, f"it combines them with '{value.name}', which is not pruned"))
 
-    def tie(self, value: Value, use: Use | None, reference: Array, *, force: bool = False) -> None:
+    def tie(self, value: Value, use: Use, reference: Array, *, force: bool = False) -> None:
         """Give a constant that broadcasts against labels its role: theirs, along the axes that it has."""
         shape = (1,) * (reference.ndim - len(self.shape(value))) + self.shape(value)
         single = tuple(k for k in varying(reference) if shape[k] == 1)
