@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from irc.errors import DataError, IrcError, OptionError
+from irc.execution.convert import to_numpy
 from irc.execution.executable import Executable
 from irc.execution.samples import check_sample, input_signature
 from irc.execution.training.batch_norm import TrainedBatchNorm, train_batch_norms
@@ -137,7 +138,7 @@ class Training(Pass):
             task.identity = self._identity(graph, teacher, context, source)
         history = train(task)
         for value, parameter in trained.items():
-            value.data = parameter.detach().numpy(force=True).copy()
+            value.data = to_numpy(parameter).copy()
         for norm in norms:
             norm.write_back()
         self._report(history, context, world, unreached)

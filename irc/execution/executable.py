@@ -89,6 +89,11 @@ class Executable:
         for value, parameter in self.parameters.items():
             value.data = to_numpy(parameter).copy()
 
+    def use_instead(self, constant: Value, data: torch.Tensor) -> None:
+        """Let the module run with other data for a constant; the graph keeps its own."""
+        parent, _, leaf = self._lowered.weights[constant].rpartition(".")
+        setattr(self.module.get_submodule(parent), leaf, data)
+
     def _held(self, path: str) -> Any:
         parent, _, leaf = path.rpartition(".")
         return getattr(self.module.get_submodule(parent), leaf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from irc.execution.training.data import TrainingData
+from irc.execution.training.optimizers import learning_rate_factor
 from irc.graph import Graph
 from irc.passes.fine_tune import FineTune
+from irc.text import parse_graph
 from irc.types import Array
-from tests.training.nets import Pair, constants, graph_of, network, pairs, run_pass, trained
+from tests.training import worker
+from tests.training.nets import Pair, constants, graph_of, largest_difference, network, pairs, run_pass, trained
 
 # float32 sums in another order move a weight by some 1e-7 a step; Adam divides small gradients by small ones
 TOLERANCE = {"sgd": 2e-6, "adamw": 2e-4}
@@ -120,3 +124,45 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others() -> None:
     first, again, other = (trained(tune, graph, seed=seed) for seed in (0, 0, 1))
     assert all((first[name] == again[name]).all() for name in first)
     assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_an_optimizer_of_the_users_is_taken_as_it_is() -> None:
+    graph, data = graph_of(network()), pairs()
+
+    def make(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(groups, LR, momentum=0.9, nesterov=True)
+
+    made = trained(FineTune(data=data, batch=BATCH, optimizer=make), graph)
+    named = trained(FineTune(data=data, batch=BATCH, lr=LR, nesterov=True), graph)
+    assert largest_difference(made, named) == 0
+    assert largest_difference(made, trained(FineTune(data=data, batch=BATCH, lr=LR), graph)) > 1e-4
+
+
+def test_the_gradient_is_clipped() -> None:
+    graph, data = graph_of(network()), pairs()
+    before = constants(graph)
+    options: dict[str, Any] = {"data": data, "batch": 64, "momentum": 0.0, "weight_decay": 0.0, "warmup": 0.0}
+    made = trained(FineTune(lr=1.0, clip=0.01, **options), graph)
+    moved = [made[name] - before[name] for name in made if "running" not in name]
+    assert sum(float((array**2).sum()) for array in moved) ** 0.5 == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        ("constant", [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1, 1, 1]),
+        ("cosine", [1 / 3, 2 / 3, *((1 + math.cos(math.pi * k / 8)) / 2 for k in range(8))]),
+        ("step", [1 / 3, 2 / 3, 1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
+    ],
+)
+def test_learning_rates(shape: str, wanted: list[float]) -> None:
+    assert [learning_rate_factor(shape, step, 10, 0.2) for step in range(10)] == pytest.approx(wanted)
+
+
+def test_the_weights_of_both_branches_of_an_if_train() -> None:
+    graph = parse_graph(worker.BRANCHES)
+    run_pass(FineTune(data=worker.branching(8), batch=4, lr=0.1), graph)
+    for name, value in (("w", 0.1), ("u", 0.2), ("v", 0.3)):
+        data = graph.value(name).data
+        assert data is not None
+        assert np.abs(data - value).max() > 1e-4

@@ -104,6 +104,36 @@ def test_a_model_that_takes_one_sample_learns_the_same_as_one_that_takes_many() 
         np.testing.assert_allclose(a, b, atol=TOLERANCE)
 
 
+class Viewed(nn.Module):
+    """A model with the sizes of its example written into two views, as torch.export leaves them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(2, 4), nn.BatchNorm1d(12), nn.Linear(12, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x.view(x.size(0), 3, 2)).reshape(x.size(0), -1)
+        made: torch.Tensor = self.last(self.norm(x))
+        return made
+
+
+def test_the_batch_of_a_view_is_opened_and_the_graph_keeps_it() -> None:
+    torch.manual_seed(0)
+    graph = graph_of(Viewed().eval(), (1, 6))
+    shapes = shape_constants(graph)
+    assert len(shapes) == 2
+    assert all(shape[0] == 1 for shape in shapes)
+    run_pass(FineTune(data=pairs(16, shape=(6,)), batch=8), graph)
+    assert shape_constants(graph) == shapes
+    mean = graph.value("norm.running_mean").data
+    assert mean is not None
+    assert mean.any(), "the rows ran together, so that the statistics follow them"
+
+
+def shape_constants(graph: Graph) -> list[list[int]]:
+    return [v.data.tolist() for v in graph.constants if v.data is not None and v.data.dtype == np.int64]
+
+
 class Mixing(nn.Module):
     """A model whose outputs depend on the other rows."""
 

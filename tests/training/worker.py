@@ -23,6 +23,7 @@ import irc.api
 from irc.passes import Calibrate, Distill, FineTune, FoldBatchNorm, InsertFakeQuant
 from irc.passes.base import Pass
 from irc.text import save_text
+from irc.types import Array
 from tests.training.nets import Pair, accuracy, constants, graph_of, network, pairs
 
 
@@ -60,10 +61,39 @@ def noisy(outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tenso
     return F.cross_entropy(z + torch.randn_like(z) / 10, labels)
 
 
+BRANCHES = """\
+graph main(opset = 21) {
+  input %c: bool[]
+  input %x: f32[1, 4]
+  weight %w: f32[4, 4] = splat(0.1)
+  weight %u: f32[4, 5] = splat(0.2)
+  weight %v: f32[4, 5] = splat(0.3)
+  %a: f32[1, 4] = MatMul(%x, %w) @"shared"
+  %y: f32[1, 5] = If:21(%c) {then_branch = "then" {
+    %t: f32[1, 5] = MatMul(%a, %u) @"left"
+    return %t
+  }, else_branch = "else" {
+    %e: f32[1, 5] = MatMul(%a, %v) @"right"
+    return %e
+  }} @"if"
+  return %y
+}
+"""
+
+
+def branching(count: int) -> list[tuple[dict[str, Array], int]]:
+    """Samples for BRANCHES, with labels: three of four take one branch, so that a process may not see the other."""
+    return [
+        ({"c": np.array(number % 4 > 0), "x": image.reshape(1, -1)[:, :4]}, label)
+        for number, (image, label) in enumerate(pairs(count))
+    ]
+
+
 def prepare(folder: Path) -> None:
     """Put the networks into a folder."""
     save_text(graph_of(network()), folder / "network.irc")
     save_text(graph_of(network(1, width=12)), folder / "teacher.irc")
+    (folder / "branches.irc").write_text(BRANCHES)
 
 
 def passes(job: str, options: dict[str, Any], seconds: float) -> list[Pass]:
@@ -80,6 +110,8 @@ def passes(job: str, options: dict[str, Any], seconds: float) -> list[Pass]:
         return [FoldBatchNorm(), InsertFakeQuant(weight_bits=4), Calibrate(), FineTune(data=slow, **options)]
     if job == "features":
         return [Distill(data=slow, loss=("kl", "features:[0-5]"), teacher="teacher.irc", clip=1.0, **options)]
+    if job == "branches":
+        return [FineTune(data=branching(37), weight_decay=0.1, shuffle=False, **{**options, "batch": 2})]
     raise ValueError(job)
 
 
@@ -89,8 +121,9 @@ def main(job: str, output: str, checkpoint: str = "", seconds: str = "0") -> Non
     options: dict[str, Any] = {"batch": 8, "epochs": 3, "lr": 0.02, "log": f"{output}.log"}
     if checkpoint:
         options |= {"checkpoint": checkpoint, "checkpoint_every": 2}
-    calibration = [image for image, _ in pairs(8)]
-    made = irc.api.compile("network.irc", passes(job, options, float(seconds)), calibration=calibration)
+    calibration = None if job == "branches" else [image for image, _ in pairs(8)]
+    model = "branches.irc" if job == "branches" else "network.irc"
+    made = irc.api.compile(model, passes(job, options, float(seconds)), calibration=calibration)
     rank = os.environ.get("RANK", "0")
     save_file(constants(made.graph), f"{output}.{rank}")
     Path(f"{output}.{rank}.notes").write_text("\n".join(made.report.rows[-1].notes))

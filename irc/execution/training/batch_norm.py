@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from irc.execution.convert import to_numpy
+from irc.execution.convert import to_numpy, to_torch
 from irc.execution.executable import Executable
 from irc.execution.training.distributed import World
 from irc.graph import Node
@@ -42,8 +41,8 @@ class TrainedBatchNorm(nn.Module):
         self.node = node
         self.world = world
         self.counted = True
-        self.register_buffer("mean", torch.from_numpy(np.array(mean)))
-        self.register_buffer("var", torch.from_numpy(np.array(var)))
+        self.register_buffer("mean", to_torch(mean, copy=True))
+        self.register_buffer("var", to_torch(var, copy=True))
         self.eval()  # until training begins
 
     def run(self, x: torch.Tensor, scale: torch.Tensor, b: torch.Tensor, *_: Any) -> torch.Tensor:

@@ -80,7 +80,10 @@ class _Loop:
         self.recipe = recipe = task.recipe
         self.history = History()
         self.step = self.epoch = self.position = 0
+        self.saved: int | None = None  # the step that the checkpoint holds
         self.best: dict[str, torch.Tensor] | None = None
+        self.random: dict[str, Any] | None = None  # to go on with within an epoch
+        self.title = LiveTitle(recipe.name)
         projections = [p for loss in task.objective.losses for p in loss.parameters()]
         self.parameters = [*task.trained.values(), *projections]
         self.optimizer = make_optimizer(recipe, parameter_groups(dict(task.trained), projections, recipe.weight_decay))
@@ -220,7 +223,6 @@ class _Loop:
         return Path(self.recipe.checkpoint)
 
     def _resume(self) -> None:
-        self.random: dict[str, Any] | None = None
         found = read_checkpoint(self._folder) if self.recipe.checkpoint else None
         if found is None:
             return
@@ -231,7 +233,7 @@ class _Loop:
         self.random = found["random"]
         losses = found["losses"].tolist()
         self.history = History(losses, found["epoch_steps"], found["metrics"], found["best_epoch"], found["done"])
-        self.history.resumed = self.step
+        self.history.resumed = self.saved = self.step
         if not self.history.done:
             self.optimizer.load_state_dict(found["optimizer"])
 
@@ -261,10 +263,9 @@ class _Loop:
         text = f"{self.recipe.name} was interrupted after step {self.step} of {self.total}"
         if not self.recipe.checkpoint:
             return f"{text}; with checkpoint=FOLDER the same call would go on from there"
-        saved = getattr(self, "saved", self.history.resumed)
-        if saved is None:
+        if self.saved is None:
             return f"{text}, before the first checkpoint"
-        return f"{text}; the same call goes on from step {saved}, which '{self.recipe.checkpoint}' holds"
+        return f"{text}; the same call goes on from step {self.saved}, which '{self.recipe.checkpoint}' holds"
 
     def _log(self) -> None:
         if self.recipe.log and self.task.world.is_first:

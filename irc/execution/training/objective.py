@@ -42,7 +42,8 @@ class Objective(nn.Module):
         self.weights = [weight for weight, _ in terms]
         self.losses = nn.ModuleList([loss for _, loss in terms])
         inputs = set(student.graph.inputs)
-        self.own = taps(student.graph, [loss for _, loss in terms], teacher=False)
+        self.own = taps(student.graph, list(self.losses), teacher=False)
+        self.theirs = [] if teacher is None else taps(teacher.graph, list(self.losses), teacher=True)
         self.runs = any(value not in inputs for _, loss in terms for value in loss.student)
         for _, loss in terms:
             loss.attach(student)
@@ -56,9 +57,8 @@ class Objective(nn.Module):
         if self.teacher is not None:
             with torch.no_grad():
                 made = self.teacher.module(*chunk.inputs)
-            values = taps(self.teacher.graph, list(self.losses), teacher=True)
             teacher = dict(zip(self.teacher.graph.inputs, chunk.inputs, strict=True))
-            teacher.update(zip((*self.teacher.graph.outputs, *values), made, strict=True))
+            teacher.update(zip((*self.teacher.graph.outputs, *self.theirs), made, strict=True))
         return Reading(student, teacher, chunk.labels)
 
     def forward(self, chunk: Chunk) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Whether several samples may run as one batch.
 
-A model that was exported with a batch of one often runs with more all the same, as only its types say one. This is
-tried: two samples as one batch must give what they give one by one. If they do not, samples run one after the other.
+A model that was exported with a batch of one often runs with more all the same, as only its types say one, and the
+first number of some Reshapes (`x.view(x.size(0), -1)`), which may as well be open. This is tried: two samples as one
+batch must give what they give one by one. If they do not, samples run one after the other.
 """
 
 from __future__ import annotations
@@ -14,8 +15,31 @@ from irc.errors import IrcError
 from irc.execution.executable import Executable
 from irc.execution.training.chunks import chunks_of
 from irc.execution.training.data import Item
+from irc.graph import Graph, Value
+from irc.ops.shape import Reshape
 
 _TOLERANCE = 1e-3  # relative to the largest; other rows in a batch move a sum by far less, and mixing them by more
+
+
+def open_batch(run: Executable) -> None:
+    """Let the module's Reshapes of data infer the first dimension; where the sizes are the graph's, nothing changes."""
+    computed = _computed(run.graph)
+    for value in run.graph.constants:
+        data, readers = value.data, value.users
+        of_data = all(isinstance(n.op, Reshape) and n.inputs[0] in computed and n.inputs[1] is value for n in readers)
+        if data is None or not readers or not of_data or value.is_output or not data.size or data[0] <= 0:
+            continue
+        first = 0 if (data < 0).any() else -1  # as the input has it, or what is left
+        run.use_instead(value, torch.tensor([first, *data[1:].tolist()], dtype=torch.int64))
+
+
+def _computed(graph: Graph) -> set[Value]:
+    """The values that depend on the inputs."""
+    found = set(graph.inputs)
+    for node in graph:
+        if any(v in found for v in (*node.inputs, *node.captures())):
+            found.update(node.outputs)
+    return found
 
 
 def can_stack(runs: Sequence[Executable], items: Sequence[Item]) -> bool:
@@ -28,6 +52,8 @@ def can_stack(runs: Sequence[Executable], items: Sequence[Item]) -> bool:
         i for i in items if {n: a.shape for n, a in i.sample.items()} == {n: a.shape for n, a in first.sample.items()}
     ]
     pair = [first, alike[-1]]
+    for run in runs:
+        open_batch(run)
     return all(_is_stackable(run, pair, names) for run in runs)
 
 
