@@ -15,9 +15,10 @@ from irc.execution import Executable
 from irc.execution.training.chunks import chunks_of, shared_out
 from irc.execution.training.data import Item, TrainingData
 from irc.execution.training.distributed import World
-from irc.execution.training.stacking import can_stack
+from irc.execution.training.stacking import can_stack, open_batch
 from irc.graph import Graph
 from irc.passes.fine_tune import FineTune
+from irc.text import parse_graph
 from irc.types import Array
 from tests.training.nets import CLASSES, Pair, graph_of, largest_difference, network, pairs, run_pass, trained
 
@@ -128,6 +129,27 @@ def test_the_batch_of_a_view_is_opened_and_the_graph_keeps_it() -> None:
     mean = graph.value("norm.running_mean").data
     assert mean is not None
     assert mean.any(), "the rows ran together, so that the statistics follow them"
+
+
+def test_a_reshape_that_merges_rows_keeps_its_sizes() -> None:
+    """(4, 6) -> (2, -1): the first size is not the input's, so that 0 would make another tensor of it."""
+    graph = parse_graph(
+        """\
+graph main(opset = 21) {
+  input %x: f32[4, 6]
+  weight %s: i64[2] = [2, -1]
+  weight %w: f32[12, 5] = splat(0.1)
+  %r: f32[2, 12] = Reshape(%x, %s)
+  %y: f32[2, 5] = MatMul(%r, %w)
+  return %y
+}
+"""
+    )
+    run = Executable(graph, trainable=True)
+    x = np.arange(24, dtype=np.float32).reshape(4, 6)
+    before = run.run_numpy({"x": x})["y"]
+    open_batch(run)
+    np.testing.assert_array_equal(run.run_numpy({"x": x})["y"], before)
 
 
 def shape_constants(graph: Graph) -> list[list[int]]:

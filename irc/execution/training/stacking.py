@@ -15,7 +15,7 @@ from irc.errors import IrcError
 from irc.execution.executable import Executable
 from irc.execution.training.chunks import chunks_of
 from irc.execution.training.data import Item
-from irc.graph import Graph, Value
+from irc.graph import Graph, Node, Value
 from irc.ops.shape import Reshape
 
 _TOLERANCE = 1e-3  # relative to the largest; other rows in a batch move a sum by far less, and mixing them by more
@@ -25,12 +25,25 @@ def open_batch(run: Executable) -> None:
     """Let the module's Reshapes of data infer the first dimension; where the sizes are the graph's, nothing changes."""
     computed = _computed(run.graph)
     for value in run.graph.constants:
-        data, readers = value.data, value.users
+        readers = value.users
         of_data = all(isinstance(n.op, Reshape) and n.inputs[0] in computed and n.inputs[1] is value for n in readers)
-        if data is None or not readers or not of_data or value.is_output or not data.size or data[0] <= 0:
+        if value.data is None or not readers or not of_data or value.is_output or not value.data.size:
             continue
-        first = 0 if (data < 0).any() else -1  # as the input has it, or what is left
-        run.use_instead(value, torch.tensor([first, *data[1:].tolist()], dtype=torch.int64))
+        sizes = [int(n) for n in value.data]
+        first = _open_size(sizes, readers)
+        if first is not None:
+            run.use_instead(value, torch.tensor([first, *sizes[1:]], dtype=torch.int64))
+
+
+def _open_size(sizes: list[int], readers: Sequence[Node]) -> int | None:
+    """The first size of these Reshapes, left open: what is left (-1), or what the input has (0) if that is the same."""
+    if sizes[0] <= 0 or any(isinstance(n.op, Reshape) and n.op.allowzero for n in readers):
+        return None
+    if all(n >= 0 for n in sizes):
+        return -1
+    types = [n.inputs[0].tensor_type for n in readers if n.inputs[0] is not None]
+    same = all(type is not None and type.shape is not None and type.shape[:1] == (sizes[0],) for type in types)
+    return 0 if same else None
 
 
 def _computed(graph: Graph) -> set[Value]:
