@@ -99,6 +99,7 @@ class Target:
     title : one line for `irc targets`
     takes : whether the target can run an op at all, as integer or in float
     refuses : the nodes of a graph that it cannot run, where ops alone do not tell
+    packs : whether files for it hold weights of few different numbers, or many zeros, as bits (`irc.encoding`)
     channel_multiple : a number of channels that is a multiple of this wastes nothing in the target's kernels
     latency : milliseconds of one inference of a graph on the target, measured; None where it cannot be measured
     """
@@ -109,6 +110,7 @@ class Target:
     policy: QuantPolicy = field(default_factory=QuantPolicy)
     takes: Callable[[Op], bool] = field(default=takes_everything, compare=False)
     refuses: Callable[[Graph, Target], list[Node]] | None = field(default=None, compare=False)
+    packs: bool = False
     channel_multiple: int = 1
     latency: Callable[[Graph, Target], float] | None = field(default=None, compare=False)
 

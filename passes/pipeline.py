@@ -35,6 +35,7 @@ class Pipeline:
     print_after : names of passes after which to show the graph, or `all`
     show : what shows it, given the pass's name and the graph
     reproducer : folder in which a crash leaves a reproducer; None for none
+    evaluate_each : whether to evaluate the model as it came in and after each pass, not only at the end
     """
 
     passes: Sequence[Pass]
@@ -42,6 +43,7 @@ class Pipeline:
     print_after: frozenset[str] = frozenset()
     show: Callable[[str, Graph], None] = field(default=lambda name, graph: None)
     reproducer: Path | None = None
+    evaluate_each: bool = True
 
     def __post_init__(self) -> None:
         if self.check not in _CHECKS:
@@ -67,9 +69,15 @@ class Pipeline:
         """
         checked = bool(self.check)
         run = _Run(context, Yardstick(context, always=checked), copies=checked or self.reproducer is not None)
-        first = Row("original", cost=run.cost(graph), metric=run.yardstick.metric(graph), notes=list(graph.info.notes))
+        first = Row("original", cost=run.cost(graph), metric=self._metric(graph, run), notes=list(graph.info.notes))
         verify(graph)
-        return Ledger([first, *(self._run_one(index, each, graph, run) for index, each in enumerate(self.passes))])
+        rows = [first, *(self._run_one(index, each, graph, run) for index, each in enumerate(self.passes))]
+        if not self.evaluate_each:
+            rows[-1].metric = run.yardstick.metric(graph)
+        return Ledger(rows)
+
+    def _metric(self, graph: Graph, run: _Run) -> float | None:
+        return run.yardstick.metric(graph) if self.evaluate_each else None
 
     def _run_one(self, index: int, each: Pass, graph: Graph, run: _Run) -> Row:
         row = run.context.row = Row(format_pass(each))
@@ -88,7 +96,7 @@ class Pipeline:
         except Exception as error:
             raise self._crash(index, before, run.context, error) from error
         row.cost = run.cost(graph)
-        row.metric = run.yardstick.metric(graph) if graph.version != version else None
+        row.metric = self._metric(graph, run) if graph.version != version else None
         if "all" in self.print_after or each.pass_name() in self.print_after:
             self.show(row.name, graph)
         return row
@@ -123,7 +131,7 @@ class _Run:
     def cost(self, graph: Graph) -> Cost:
         """The cost of the graph as it is."""
         if self._cost is None or self._cost[0] != graph.version:
-            self._cost = graph.version, cost(graph)
+            self._cost = graph.version, cost(graph, packed=self.context.target.packs)
         return self._cost[1]
 
 

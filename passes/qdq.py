@@ -12,13 +12,14 @@ from collections.abc import Hashable
 
 import numpy as np
 
+from irc.analysis.codes import limits, quantize_array, storage_dtype
 from irc.graph import Graph, Node, Value
 from irc.op import QuantKind
 from irc.ops.activation import Clip
 from irc.ops.fake_quant import FakeQuant
 from irc.ops.quantize import DequantizeLinear, QuantizeLinear
 from irc.target import QuantPolicy
-from irc.types import AnyDType, Array, DType
+from irc.types import Array, DType
 
 _INT32 = np.iinfo(np.int32)
 
@@ -38,33 +39,6 @@ def lower_fake_quant(graph: Graph, policy: QuantPolicy) -> None:
         for value in inner.constants:
             if not value.uses:  # the float weights
                 inner.remove_constant(value)
-
-
-def storage_dtype(op: FakeQuant) -> AnyDType:
-    """The narrowest ONNX integer type that holds the codes of `op`, unsigned if none is negative."""
-    types = (DType.U4, DType.U8, DType.U16) if op.qmin >= 0 else (DType.I4, DType.I8, DType.I16)
-    for dtype in types:
-        lowest, highest = _limits(dtype)
-        if lowest <= op.qmin and op.qmax <= highest:
-            return dtype.numpy
-    return DType.I32.numpy
-
-
-def _limits(dtype: DType) -> tuple[int, int]:
-    """The smallest and the largest number of an integer type."""
-    lowest = -(1 << (dtype.bits - 1)) if dtype.text[0] == "i" else 0
-    return lowest, lowest + (1 << dtype.bits) - 1
-
-
-def quantize_array(x: Array, scale: Array, zero_point: Array, op: FakeQuant) -> Array:
-    """`clamp(round_half_even(x / scale) + zero_point, qmin, qmax)` in the type that stores it."""
-    shape = [1] * x.ndim
-    if op.axis is not None:
-        shape[op.axis] = -1
-    codes = np.rint(x / scale.reshape(shape if op.axis is not None else ())) + zero_point.reshape(
-        shape if op.axis is not None else ()
-    )
-    return np.asarray(np.clip(codes, op.qmin, op.qmax).astype(storage_dtype(op)))
 
 
 def _drop_activation(node: Node) -> None:
@@ -202,7 +176,7 @@ def _clamped(node: Node, source: Value) -> Value:
     """
     op, scale, zero_point = node.op, node.constant(1), node.constant(2)
     assert isinstance(op, FakeQuant)
-    lowest, highest = _limits(DType.of_numpy(storage_dtype(op)))
+    lowest, highest = limits(DType.of_numpy(storage_dtype(op)))
     if (op.qmax == highest and op.qmin <= lowest + 1) or scale is None or zero_point is None or scale.ndim:
         return source
     reads = []

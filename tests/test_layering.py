@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = (
-    ("errors", "loaded", "model_info", "names", "order", "types"),
+    ("encoding", "errors", "loaded", "model_info", "names", "order", "types"),
     ("op",),
     ("graph",),
     ("ops",),

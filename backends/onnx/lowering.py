@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from irc.backends.onnx import packing
 from irc.backends.onnx.opset import at_opset
 from irc.errors import OptionError
 from irc.graph import Graph
@@ -39,7 +40,10 @@ def lower(graph: Graph, target: Target, opset: int | None = None) -> Graph:
     if wanted in range(_QDQ_OPSET, _NARROW_OPSET) and (dtype := _late_dtype(lowered)) is not None:
         name = dtype.numpy.name
         raise OptionError(f"opset {wanted} has no quantization to {name}; give an opset of at least {_NARROW_OPSET}")
-    return lowered if wanted == have else at_opset(lowered, wanted)
+    made = lowered if wanted == have else at_opset(lowered, wanted)
+    if target.packs and wanted >= packing.OPSET:
+        packing.pack(made)
+    return made
 
 
 def _late_dtype(graph: Graph) -> DType | None:

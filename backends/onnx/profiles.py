@@ -62,6 +62,7 @@ TARGETS = {
             "ONNX for onnxruntime on x86: uint8 activations, int8 weights",
             QuantPolicy(activation=_U8, weight=_S8, integer_ops=_ONNXRUNTIME, adds_in_16_bits=adds_pairs),
             has_schema,
+            packs=True,
             channel_multiple=8,
             latency=onnx_latency,
         ),
@@ -71,6 +72,7 @@ TARGETS = {
             "ONNX for onnxruntime on ARM: int8 activations, int8 weights",
             QuantPolicy(activation=_S8_ASYMMETRIC, weight=_S8, integer_ops=_ONNXRUNTIME),
             has_schema,
+            packs=True,
             channel_multiple=8,
         ),
         Target(
@@ -94,6 +96,7 @@ TARGETS = {
             "ONNX for OpenVINO: uint8 activations, int8 weights",
             QuantPolicy(activation=_U8, weight=_S8, integer_ops=_OPENVINO, adds_in_16_bits=adds_pairs),
             has_schema,
+            packs=True,
             channel_multiple=8,
         ),
         Target(

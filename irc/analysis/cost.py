@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from irc.analysis.codes import quantize_array
 from irc.analysis.liveness import code_bits, peak_memory
+from irc.encoding import encode, encoded_bytes
 from irc.graph import Graph, Node, Use, Value
 from irc.op import QuantKind
 from irc.ops.fake_quant import FakeQuant
@@ -20,7 +22,8 @@ class Cost:
 
     nodes : of the graph and all its bodies
     parameters : elements of the weights, each once however often it is read; scales and zero points are none
-    bytes : of all constants that are read, as a file holds them: a weight that is only read quantized takes its codes
+    bytes : of all constants that are read, as a file holds them: a weight that is only read quantized takes its codes,
+        and where that is less what `irc.encoding` makes of it
     macs : multiply-accumulates; of an If those of the costlier branch, of a Loop or Scan those of one turn
     peak_memory : bytes of activations that are alive at one time, see `irc.analysis.liveness`
     """
@@ -44,13 +47,16 @@ class Layer:
     macs: int
 
 
-def cost(graph: Graph) -> Cost:
-    """The cost of the graph and all its bodies."""
+def cost(graph: Graph, *, packed: bool = True) -> Cost:
+    """The cost of the graph and all its bodies.
+
+    packed : whether weights of few different numbers, or of many zeros, are stored as bits: `Target.packs`
+    """
     constants = [value for inner in graph.graphs() for value in inner.constants if value.uses]
     return Cost(
         nodes=sum(1 for _ in graph.walk()),
         parameters=sum(parameters_of(value) for value in constants),
-        bytes=sum(stored_bytes(value) for value in constants),
+        bytes=sum(stored_bytes(value, packed=packed) for value in constants),
         macs=_macs(graph),
         peak_memory=peak_memory(graph),
     )
@@ -98,8 +104,8 @@ def _is_weight_use(use: Use, type: TensorType) -> bool:
     return type.dtype.is_float
 
 
-def stored_bytes(value: Value) -> int:
-    """Bytes of the constant in a file: of its codes if only FakeQuants read it."""
+def stored_bytes(value: Value, *, packed: bool = True) -> int:
+    """Bytes of the constant in a file: of its codes if only FakeQuants read it, of its encoding if `packed`."""
     type = value.tensor_type
     if type is None:
         return 0
@@ -107,7 +113,23 @@ def stored_bytes(value: Value) -> int:
         return sum(len(each if isinstance(each, bytes) else each.encode()) for each in value.data.ravel().tolist())
     codes = [_code_bits(use) for use in value.uses]
     bits = type.dtype.bits if None in codes else min(type.dtype.bits, max(b for b in codes if b is not None))
-    return (type.elements() * bits + 7) // 8
+    dense = (type.elements() * bits + 7) // 8
+    if not packed or value.data is None or encoded_bytes(value.data) == value.data.nbytes:
+        return dense
+    if bits == type.dtype.bits:
+        return encoded_bytes(value.data)
+    return min(dense, _encoded_codes(value))
+
+
+def _encoded_codes(value: Value) -> int:
+    """Bytes of the codes of a weight that has structure, which they keep."""
+    made = 0
+    for user in dict.fromkeys(value.users):
+        scale, zero_point = user.constant(1), user.constant(2)
+        if scale is None or zero_point is None or not isinstance(user.op, FakeQuant) or value.data is None:
+            continue
+        made = max(made, encode(quantize_array(value.data, scale, zero_point, user.op)).nbytes)
+    return made or encoded_bytes(value.data)  # type: ignore[arg-type]  # a constant
 
 
 def _code_bits(use: Use) -> int | None:

@@ -13,8 +13,10 @@ import safetensors
 import safetensors.numpy
 
 from irc.atomic import atomic_files
+from irc.encoding import Dense, encode
 from irc.errors import ModelError, OutputError
 from irc.graph import Graph
+from irc.text.encoded import from_bytes, is_description, to_bytes
 from irc.text.literals import array_text
 from irc.text.names import name_text, quoted
 from irc.text.parser import parse_graph
@@ -35,8 +37,10 @@ def save_text(graph: Graph, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     tensors, packed = {}, {}
     for name, array in _stored(graph):
-        key, dtype = _key(name), DType.of_numpy(array.dtype)
-        if dtype.text not in _PLAIN:
+        key, dtype, encoding = _key(name), DType.of_numpy(array.dtype), encode(array)
+        if not isinstance(encoding, Dense):
+            array, packed[key] = to_bytes(encoding)
+        elif dtype.text not in _PLAIN:
             packed[key] = f"{dtype.text}[{', '.join(map(str, array.shape))}]"
             array = _pack(array, dtype)
         tensors[key] = np.ascontiguousarray(array)
@@ -107,7 +111,9 @@ def _pack(array: Array, dtype: DType) -> Array:
 
 
 def _unpack(data: Array, text: str) -> Array:
-    """The array that `_pack` made bytes of; `text` is its type."""
+    """The array that `_pack` made bytes of; `text` is its type, or describes its encoding."""
+    if is_description(text):
+        return from_bytes(data, text)
     name, _, dims = text.rstrip("]").partition("[")
     dtype, shape = DType.of_text(name), tuple(int(d) for d in dims.split(",") if d)
     if dtype.bits >= 8:
@@ -135,7 +141,7 @@ class _Weights(Mapping[str, Array]):
             return array
         try:
             return _unpack(array, self.packed[key])
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, IndexError) as error:
             raise ModelError(f"the weights of '{name}' do not fit their type {self.packed[key]}: {error}") from None
 
     def __iter__(self) -> Iterator[str]:

@@ -14,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 import irc
+from irc.analysis.codes import quantize_array, storage_dtype
 from irc.backends.onnx.lowering import lower
 from irc.backends.registry import find_target
 from irc.execution import Executable
@@ -21,7 +22,7 @@ from irc.graph import Graph, Value
 from irc.ops.activation import Clip, Relu
 from irc.ops.conv import Conv
 from irc.ops.fake_quant import FakeQuant
-from irc.passes.qdq import activation_bounds, quantize_array, storage_dtype
+from irc.passes.qdq import activation_bounds
 from irc.target import IntegerFormat, Target
 from irc.types import Array, tensor
 

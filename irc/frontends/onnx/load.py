@@ -16,6 +16,7 @@ from onnx import ModelProto, TensorProto
 
 from irc.errors import ModelError
 from irc.frontends.onnx.opset import all_nodes, raise_opset
+from irc.frontends.onnx.packed import unpack
 from irc.graph import Graph, ModelInfo
 from irc.proto.reader import GraphReader
 from irc.proto.tensors import array_of_tensor
@@ -69,6 +70,7 @@ def _read(model: ModelProto, folder: Path | None) -> Graph:
     slim, notes = raise_opset(slim)
     graph = graph_of_slim(slim, arrays, folder)
     graph.info.notes = notes
+    unpack(graph)
     return graph
 
 

@@ -1,0 +1,263 @@
+"""How a weight with few different numbers is stored: zeros as a bitmap, clustered elements as codes and a codebook.
+
+    Encoding ::= Dense(values)
+               | Codebook(planes, book)      element = book[row, code], codes of 1 to 8 bits in planes of 1, 2, 4 or 8
+               | Sparse(mask, values)        mask: a bit an element; values: an Encoding of those that are not zero
+
+Structure is read off the numbers, not declared: a weight is sparse if elements are zero, and clustered if they are few.
+So it survives every pass that keeps it, files of other tools, and reading back. Elements are compared by their bits
+(-0.0 is not 0.0), and decoding gives the same bits. Source of the two forms: Han et al. 2016, "Deep Compression".
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from irc.types import Array
+
+MAX_BITS = 8
+_PLANES = (8, 4, 2, 1)  # widths of which a byte holds a whole number
+_SAMPLES = 2048
+_LEAST_ZEROS = 0.1  # of the elements, for a bitmap to pay
+_WORTH = 0.8  # of the dense bytes, above which nothing is gained that the trouble is worth
+_LEAST_SAVED = 1024  # bytes, which the nodes that unpack a weight take in a file
+
+
+@dataclass(frozen=True)
+class Dense:
+    """The array itself."""
+
+    values: Array
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return int(self.values.nbytes)
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Codes of `bits` bits, and what they stand for.
+
+    shape : of the array
+    axis : along which each slice has a book of its own; None for one book
+    bits : of a code
+    planes : uint8, the codes' bits, the highest plane first, as `pack_codes` makes them
+    book : (slices or 1, entries), of the array's dtype
+    """
+
+    shape: tuple[int, ...]
+    axis: int | None
+    bits: int
+    planes: tuple[Array, ...]
+    book: Array
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return int(sum(plane.nbytes for plane in self.planes) + self.book.nbytes)
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Which elements are not zero, and those.
+
+    shape : of the array
+    mask : uint8, a bit an element in row-major order, the first in the lowest bit
+    values : of the elements that are not zero, in one row
+    """
+
+    shape: tuple[int, ...]
+    mask: Array
+    values: Dense | Codebook
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return int(self.mask.nbytes) + self.values.nbytes
+
+
+Encoding = Dense | Codebook | Sparse
+
+
+def encode(array: Array) -> Encoding:
+    """The smallest encoding of an array of floats or bytes; dense unless another is smaller by a fifth and 1 KiB."""
+    if array.nbytes <= _LEAST_SAVED or not _is_weight(array):
+        return Dense(array)
+    looked = _Look(array)
+    found: list[Encoding] = [Dense(array)]
+    if looked.is_clustered:
+        found.append(_codebook(array, None))
+    found += [_codebook(array, axis) for axis in looked.clustered_axes]
+    if looked.zeros >= _LEAST_ZEROS:
+        found.append(_sparse(array))
+    best = min(found, key=lambda each: each.nbytes)
+    return best if best.nbytes <= min(_WORTH * array.nbytes, array.nbytes - _LEAST_SAVED) else found[0]
+
+
+def decode(encoding: Encoding) -> Array:
+    """The array, bit for bit."""
+    if isinstance(encoding, Dense):
+        return encoding.values
+    size = math.prod(encoding.shape)
+    if isinstance(encoding, Sparse):
+        values = decode(encoding.values)
+        made: Array = np.zeros(size, values.dtype)
+        made[unpack_codes(encoding.mask, 1, size).astype(bool)] = values
+        return made.reshape(encoding.shape)
+    codes = joined_codes(encoding.planes, encoding.bits, size)
+    if encoding.axis is None:
+        return np.asarray(encoding.book[0][codes].reshape(encoding.shape))
+    rows = codes.reshape(encoding.book.shape[0], -1)
+    moved = np.take_along_axis(encoding.book, rows.astype(np.int64), 1)
+    sizes = [n for k, n in enumerate(encoding.shape) if k != encoding.axis]
+    return np.ascontiguousarray(np.moveaxis(moved.reshape(-1, *sizes), 0, encoding.axis))
+
+
+_sizes: dict[int, tuple[weakref.ref[Array], int]] = {}  # of the arrays that are alive; constants are never written to
+
+
+def encoded_bytes(array: Array) -> int:
+    """Bytes of the smallest encoding."""
+    known = _sizes.get(id(array))
+    if known is not None and known[0]() is array:
+        return known[1]
+    size, key = encode(array).nbytes, id(array)
+    _sizes[key] = weakref.ref(array, lambda _: _sizes.pop(key, None)), size
+    return size
+
+
+# ---- codes
+
+
+def plane_widths(bits: int) -> tuple[int, ...]:
+    """The widths of the planes that hold codes of so many bits, the highest first: 7 as 4, 2 and 1."""
+    return tuple(width for width in _PLANES if bits & width)
+
+
+def pack_codes(codes: Array, width: int) -> Array:
+    """Codes of `width` bits (1, 2, 4 or 8) as bytes, the first in the lowest bits."""
+    each = 8 // width
+    padded = np.zeros(-(-codes.size // each) * each, np.uint8)
+    padded[: codes.size] = codes.reshape(-1)
+    made: Array = np.zeros(padded.size // each, np.uint8)
+    for place in range(each):
+        made |= padded[place::each] << (place * width)
+    return made
+
+
+def unpack_codes(packed: Array, width: int, size: int) -> Array:
+    """The first `size` codes that `pack_codes` packed, uint8."""
+    shifts = np.arange(0, 8, width, dtype=np.uint8)
+    codes = (packed[:, None] >> shifts) & np.uint8((1 << width) - 1)
+    return np.asarray(codes.reshape(-1)[:size])
+
+
+def joined_codes(planes: tuple[Array, ...], bits: int, size: int) -> Array:
+    """The codes that the planes hold, uint8."""
+    codes: Array = np.zeros(size, np.uint8)
+    for width, plane in zip(plane_widths(bits), planes, strict=True):
+        codes = (codes << width if width < MAX_BITS else codes) | unpack_codes(plane, width, size)
+    return codes
+
+
+def _split_codes(codes: Array, bits: int) -> tuple[Array, ...]:
+    left, planes = bits, []
+    for width in plane_widths(bits):
+        left -= width
+        planes.append(pack_codes((codes >> left) & np.uint8((1 << width) - 1), width))
+    return tuple(planes)
+
+
+# ---- looking
+
+
+class _Look:
+    """What an array's numbers show, from a few of them first: most weights have no structure."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        step = max(array.size // _SAMPLES, 1)
+        self.sample = bits_of(array.reshape(-1)[::step])
+
+    @cached_property
+    def zeros(self) -> float:
+        """Part of the elements that are zero."""
+        if not (self.sample == 0).any():
+            return 0.0
+        return float((bits_of(self.array) == 0).mean())
+
+    @cached_property
+    def is_clustered(self) -> bool:
+        """Whether there are at most 256 different elements."""
+        limit = 1 << MAX_BITS
+        return np.unique(self.sample).size <= limit and np.unique(bits_of(self.array)).size <= limit
+
+    @cached_property
+    def clustered_axes(self) -> list[int]:
+        """The axes along which every slice has at most 256 different elements, and far fewer than it has elements."""
+        if self.is_clustered and np.unique(bits_of(self.array)).size <= 1 << 2:
+            return []
+        return [axis for axis in range(min(self.array.ndim, 2)) if self.array.ndim > 1 and _few(self.array, axis)]
+
+
+def _few(array: Array, axis: int) -> bool:
+    first = bits_of(np.take(array, 0, axis))
+    limit = min(1 << MAX_BITS, first.size // 2)
+    if np.unique(first).size > limit:
+        return False
+    return int(_counts(_rows(array, axis)).max()) <= limit
+
+
+def _counts(rows: Array) -> Array:
+    """How many different elements each row has."""
+    ordered = np.sort(rows, axis=1)
+    return np.asarray(1 + (ordered[:, 1:] != ordered[:, :-1]).sum(1))
+
+
+def _rows(array: Array, axis: int) -> Array:
+    """The bits of the array, a row for each place along the axis."""
+    return bits_of(np.moveaxis(array, axis, 0)).reshape(array.shape[axis], -1)
+
+
+def bits_of(array: Array) -> Array:
+    """The array's elements as unsigned integers of their width, which tell -0.0 from 0.0 and NaNs apart."""
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
+
+
+def _is_weight(array: Array) -> bool:
+    """Whether it is of floats, or of the bytes that quantized weights are; other integers are shapes and places."""
+    dtype = array.dtype
+    return dtype.kind == "f" or dtype.name == "bfloat16" or dtype in (np.int8, np.uint8)
+
+
+def _codebook(array: Array, axis: int | None) -> Codebook:
+    if axis is None:
+        entries, codes = np.unique(bits_of(array).reshape(-1), return_inverse=True)
+        bits = max(int(entries.size - 1).bit_length(), 1)
+        planes = _split_codes(codes.astype(np.uint8), bits)
+        return Codebook(array.shape, None, bits, planes, entries.view(array.dtype).reshape(1, -1))
+    rows = _rows(array, axis)
+    width = int(_counts(rows).max())
+    book: Array = np.zeros((len(rows), width), rows.dtype)
+    codes = np.zeros(rows.shape, np.uint8)
+    for row, (own, place) in enumerate(np.unique(each, return_inverse=True) for each in rows):
+        book[row, : own.size], codes[row] = own, place
+    bits = max((width - 1).bit_length(), 1)
+    return Codebook(array.shape, axis, bits, _split_codes(codes, bits), book.view(array.dtype))
+
+
+def _sparse(array: Array) -> Sparse:
+    flat = np.ascontiguousarray(array).reshape(-1)
+    alive = bits_of(flat) != 0
+    mask, left = pack_codes(alive.astype(np.uint8), 1), flat[alive]
+    if left.size and _Look(left).is_clustered:
+        clustered = _codebook(left, None)
+        if clustered.nbytes < left.nbytes:
+            return Sparse(array.shape, mask, clustered)
+    return Sparse(array.shape, mask, Dense(left))
