@@ -14,10 +14,14 @@ from irc.errors import IrcError
 
 if TYPE_CHECKING:
     from irc.api import compile, load
+    from irc.evaluation.compare import compare
+    from irc.evaluation.select import select
     from irc.graph import Graph
     from irc.opening import open
+    from irc.recipe import Recipe
+    from irc.searching import search
 
-__all__ = ["Graph", "IrcError", "compile", "load", "open"]
+__all__ = ["Graph", "IrcError", "Recipe", "compare", "compile", "load", "open", "search", "select"]
 
 
 def __getattr__(name: str) -> Any:
@@ -30,6 +34,19 @@ def __getattr__(name: str) -> Any:
         from irc.opening import open
 
         return open
+    if name in ("compare", "select"):
+        from irc.evaluation.compare import compare
+        from irc.evaluation.select import select
+
+        return compare if name == "compare" else select
+    if name == "Recipe":
+        from irc.recipe import Recipe
+
+        return Recipe
+    if name == "search":
+        from irc.searching import search
+
+        return search
     if name == "Graph":
         from irc.graph import Graph
 

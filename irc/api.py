@@ -83,6 +83,7 @@ def compile(
     dynamic_shapes: Any = None,
     calibration: Iterable[Any] | None = None,
     evaluate: Evaluate | None = None,
+    evaluate_each: bool = True,
     target: str | Target = "onnx",
     opset: int | None = None,
     threads: int = 1,
@@ -104,6 +105,7 @@ def compile(
     passes : instances of passes, or their text form; `DEFAULT_PASSES`, which are exact, if not given
     calibration : an iterable of inputs, each an array, a tuple in input order or a dict by input name; read as a stream
     evaluate : called with a function that runs the model on one input; returns the metric for the report
+    evaluate_each : whether `evaluate` is called for every row of the report, or for the last only
     target : a target or its name, see `irc targets`
     opset : of the ONNX file; the model's own (21 at least) if not given
     threads, isa : of calls of a C artifact: how many threads, and the instruction set if not the best one
@@ -129,6 +131,7 @@ def compile(
         print_after=frozenset(print_after),
         show=_print_graph,
         reproducer=None if reproducer is None else Path(reproducer),
+        evaluate_each=evaluate_each,
     )
     if goal.kind == "c":
         _check_calls(goal, threads, isa, tune)

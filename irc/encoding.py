@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import weakref
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -24,8 +23,9 @@ MAX_BITS = 8
 _PLANES = (8, 4, 2, 1)  # widths of which a byte holds a whole number
 _SAMPLES = 2048
 _LEAST_ZEROS = 0.1  # of the elements, for a bitmap to pay
+_LEAST_SHARING = 2  # elements of an entry of a codebook, on average
 _WORTH = 0.8  # of the dense bytes, above which nothing is gained that the trouble is worth
-_LEAST_SAVED = 1024  # bytes, which the nodes that unpack a weight take in a file
+_LEAST_SAVED = 512  # bytes, about what the nodes that unpack a weight take in a file
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,12 @@ Encoding = Dense | Codebook | Sparse
 
 
 def encode(array: Array) -> Encoding:
-    """The smallest encoding of an array of floats or bytes; dense unless another is smaller by a fifth and 1 KiB."""
+    """The smallest encoding of an array of floats or bytes; dense unless another is smaller by a fifth and some."""
     if array.nbytes <= _LEAST_SAVED or not _is_weight(array):
         return Dense(array)
-    looked = _Look(array)
     found: list[Encoding] = [Dense(array)]
-    if looked.is_clustered:
-        found.append(_codebook(array, None))
-    found += [_codebook(array, axis) for axis in looked.clustered_axes]
-    if looked.zeros >= _LEAST_ZEROS:
+    found += [_codebook(array, axis) for axis in (None, 0, 1) if distinct_along(array, axis, sharing=_LEAST_SHARING)]
+    if _zeros(array) >= _LEAST_ZEROS:
         found.append(_sparse(array))
     best = min(found, key=lambda each: each.nbytes)
     return best if best.nbytes <= min(_WORTH * array.nbytes, array.nbytes - _LEAST_SAVED) else found[0]
@@ -166,7 +163,8 @@ def joined_codes(planes: tuple[Array, ...], bits: int, size: int) -> Array:
     return codes
 
 
-def _split_codes(codes: Array, bits: int) -> tuple[Array, ...]:
+def split_codes(codes: Array, bits: int) -> tuple[Array, ...]:
+    """The planes of codes of `bits` bits, as `joined_codes` takes them."""
     left, planes = bits, []
     for width in plane_widths(bits):
         left -= width
@@ -177,41 +175,34 @@ def _split_codes(codes: Array, bits: int) -> tuple[Array, ...]:
 # ---- looking
 
 
-class _Look:
-    """What an array's numbers show, from a few of them first: most weights have no structure."""
-
-    def __init__(self, array: Array) -> None:
-        self.array = array
-        step = max(array.size // _SAMPLES, 1)
-        self.sample = bits_of(array.reshape(-1)[::step])
-
-    @cached_property
-    def zeros(self) -> float:
-        """Part of the elements that are zero."""
-        if not (self.sample == 0).any():
-            return 0.0
-        return float((bits_of(self.array) == 0).mean())
-
-    @cached_property
-    def is_clustered(self) -> bool:
-        """Whether there are at most 256 different elements."""
-        limit = 1 << MAX_BITS
-        return np.unique(self.sample).size <= limit and np.unique(bits_of(self.array)).size <= limit
-
-    @cached_property
-    def clustered_axes(self) -> list[int]:
-        """The axes along which every slice has at most 256 different elements, and far fewer than it has elements."""
-        if self.is_clustered and np.unique(bits_of(self.array)).size <= 1 << 2:
-            return []
-        return [axis for axis in range(min(self.array.ndim, 2)) if self.array.ndim > 1 and _few(self.array, axis)]
+def bits_of(array: Array) -> Array:
+    """The array's elements as unsigned integers of their width, which tell -0.0 from 0.0 and NaNs apart."""
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
 
 
-def _few(array: Array, axis: int) -> bool:
-    first = bits_of(np.take(array, 0, axis))
-    limit = min(1 << MAX_BITS, first.size // 2)
-    if np.unique(first).size > limit:
-        return False
-    return int(_counts(_rows(array, axis)).max()) <= limit
+def distinct_along(array: Array, axis: int | None, *, sharing: int) -> int:
+    """How many different elements a slice along the axis has at most, all of the array for None; 0 if it is no cluster.
+
+    It is one if there are no more than 256, each of which is there `sharing` times on average. Some elements are looked
+    at first: most weights have no structure.
+    """
+    if axis is not None and not (array.ndim > 1 and axis < array.ndim):
+        return 0
+    first = array if axis is None else np.take(array, 0, axis)
+    limit = min(1 << MAX_BITS, first.size // sharing)
+    if np.unique(_sample(first)).size > limit:
+        return 0
+    most = int(np.unique(bits_of(array)).size if axis is None else _counts(_rows(array, axis)).max())
+    return most if most <= limit else 0
+
+
+def _sample(array: Array) -> Array:
+    return bits_of(array.reshape(-1)[:: max(array.size // _SAMPLES, 1)])
+
+
+def _zeros(array: Array) -> float:
+    """Part of the elements that are zero."""
+    return float((bits_of(array) == 0).mean()) if (_sample(array) == 0).any() else 0.0
 
 
 def _counts(rows: Array) -> Array:
@@ -225,11 +216,6 @@ def _rows(array: Array, axis: int) -> Array:
     return bits_of(np.moveaxis(array, axis, 0)).reshape(array.shape[axis], -1)
 
 
-def bits_of(array: Array) -> Array:
-    """The array's elements as unsigned integers of their width, which tell -0.0 from 0.0 and NaNs apart."""
-    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
-
-
 def _is_weight(array: Array) -> bool:
     """Whether it is of floats, or of the bytes that quantized weights are; other integers are shapes and places."""
     dtype = array.dtype
@@ -240,7 +226,7 @@ def _codebook(array: Array, axis: int | None) -> Codebook:
     if axis is None:
         entries, codes = np.unique(bits_of(array).reshape(-1), return_inverse=True)
         bits = max(int(entries.size - 1).bit_length(), 1)
-        planes = _split_codes(codes.astype(np.uint8), bits)
+        planes = split_codes(codes.astype(np.uint8), bits)
         return Codebook(array.shape, None, bits, planes, entries.view(array.dtype).reshape(1, -1))
     rows = _rows(array, axis)
     width = int(_counts(rows).max())
@@ -249,14 +235,14 @@ def _codebook(array: Array, axis: int | None) -> Codebook:
     for row, (own, place) in enumerate(np.unique(each, return_inverse=True) for each in rows):
         book[row, : own.size], codes[row] = own, place
     bits = max((width - 1).bit_length(), 1)
-    return Codebook(array.shape, axis, bits, _split_codes(codes, bits), book.view(array.dtype))
+    return Codebook(array.shape, axis, bits, split_codes(codes, bits), book.view(array.dtype))
 
 
 def _sparse(array: Array) -> Sparse:
     flat = np.ascontiguousarray(array).reshape(-1)
     alive = bits_of(flat) != 0
     mask, left = pack_codes(alive.astype(np.uint8), 1), flat[alive]
-    if left.size and _Look(left).is_clustered:
+    if left.size and distinct_along(left, None, sharing=1):
         clustered = _codebook(left, None)
         if clustered.nbytes < left.nbytes:
             return Sparse(array.shape, mask, clustered)

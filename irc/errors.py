@@ -31,6 +31,10 @@ class OptionError(IrcError):
     """An unknown pass, target or option, or a value that the option does not take."""
 
 
+class BudgetError(IrcError):
+    """A result is larger, slower or worse than its budget allows; the text says by how much."""
+
+
 class DataError(IrcError):
     """A sample does not fit the model: wrong name, shape or dtype, or no sample at all."""
 

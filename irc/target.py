@@ -13,6 +13,7 @@ from onnx import FunctionProto
 
 from irc.graph import Graph, Node
 from irc.op import Op, QuantKind
+from irc.types import DType
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,10 @@ class Target:
     packs : whether files for it hold weights of few different numbers, or many zeros, as bits (`irc.encoding`)
     channel_multiple : a number of channels that is a multiple of this wastes nothing in the target's kernels
     latency : milliseconds of one inference of a graph on the target, measured; None where it cannot be measured
+    float_compute : the float types of fewer than 32 bits that it computes in
+    float_storage : those in which it can hold a weight, for a Cast or DequantizeLinear to read
+    float8_by_cast : a float8 weight comes through Cast and Mul, which it computes once as it loads the model, and not
+        through DequantizeLinear, which it would run each time
     """
 
     name: str
@@ -113,6 +118,9 @@ class Target:
     packs: bool = False
     channel_multiple: int = 1
     latency: Callable[[Graph, Target], float] | None = field(default=None, compare=False)
+    float_compute: frozenset[DType] = frozenset((DType.F16, DType.BF16))
+    float_storage: frozenset[DType] = frozenset((DType.F16, DType.BF16, DType.F8E4M3FN, DType.F8E5M2))
+    float8_by_cast: bool = False
 
     def missing(self, graph: Graph) -> list[Node]:
         """The nodes of the nest that the target cannot run, calls of the model's own functions aside.

@@ -7,13 +7,18 @@
     simplify_rules, integer_rules       the rules of `simplify`, those of `lower-to-integer`
     training, scale_limits              what `fine-tune` and `distill` do alike; what scales must not fall below
     smooth_folding                      where `smooth-quant` puts its factors
+    between                             passes that a pass runs between its steps
     channels                            what `prune-channels` does: how to choose channels, and how to take them out
+    float_rules                         what `cast-float` does: which nodes stay in float32, and the Casts between
+    low_rank_rules                      what `low-rank` does: which weights, at which ranks, and the factors
     as_convolutions                     what `quantize` does first, where the target wants it
     every other file                    the pass of that name
 """
 
 from irc.passes.base import EXACT, LOSSY, Declined, Outcome, Pass, Rewrite, option, within
 from irc.passes.calibrate import Calibrate
+from irc.passes.cast_float import CastFloat
+from irc.passes.cluster_weights import ClusterWeights
 from irc.passes.common_subexpressions import CommonSubexpressions
 from irc.passes.correct_bias import CorrectBias
 from irc.passes.dedup_weights import DedupWeights
@@ -24,9 +29,11 @@ from irc.passes.fold_batch_norm import FoldBatchNorm
 from irc.passes.fold_constants import FoldConstants
 from irc.passes.fold_pad import FoldPad
 from irc.passes.insert_fake_quant import InsertFakeQuant
+from irc.passes.low_rank import LowRank
 from irc.passes.lower_to_integer import LowerToInteger
 from irc.passes.optimize_rounding import OptimizeRounding
 from irc.passes.prune_channels import PruneChannels
+from irc.passes.prune_weights import PruneWeights
 from irc.passes.quantize import Quantize
 from irc.passes.simplify import Simplify
 from irc.passes.smooth_quant import SmoothQuant
@@ -35,6 +42,8 @@ __all__ = [
     "EXACT",
     "LOSSY",
     "Calibrate",
+    "CastFloat",
+    "ClusterWeights",
     "CommonSubexpressions",
     "CorrectBias",
     "Declined",
@@ -46,11 +55,13 @@ __all__ = [
     "FoldConstants",
     "FoldPad",
     "InsertFakeQuant",
+    "LowRank",
     "LowerToInteger",
     "OptimizeRounding",
     "Outcome",
     "Pass",
     "PruneChannels",
+    "PruneWeights",
     "Quantize",
     "Rewrite",
     "Simplify",

@@ -45,9 +45,15 @@ def within(tolerance: float) -> Numerics:
     return Numerics("within", tolerance)
 
 
-def option(default: Any = MISSING, *, help: str, choices: tuple[str, ...] = ()) -> Any:
-    """Declare an option of a pass: a dataclass field with its one-line help and, for a word, what it may be."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def option(
+    default: Any = MISSING, *, help: str, choices: tuple[str, ...] = (), range: tuple[float, float] | None = None
+) -> Any:
+    """Declare an option of a pass: a dataclass field with its one-line help.
+
+    choices : of a word, what it may be
+    range : of a number, from where to where `irc search` looks if nobody says; other values are allowed
+    """
+    return field(default=default, metadata={"help": help, "choices": choices, "range": range})
 
 
 @dataclass(frozen=True)

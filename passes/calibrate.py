@@ -45,7 +45,9 @@ class Calibrate(Pass):
     before = ("correct-bias",)
 
     method: str = option("min-max", help="how to choose the range of activations", choices=METHODS)
-    percentile: float = option(99.999, help="per cent of the elements within the range, for method=percentile")
+    percentile: float = option(
+        99.999, help="per cent of the elements within the range, for method=percentile", range=(99.0, 100.0)
+    )
     vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
     weights: str = option(
         "largest", help="what scales of weights follow: the largest, or the mean (to train few bits)", choices=WEIGHTS

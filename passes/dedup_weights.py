@@ -20,6 +20,7 @@ from irc.ops.fake_quant import FakeQuant
 from irc.ops.linear import Gemm, MatMul
 from irc.ops.shape import Transpose
 from irc.passes.base import Pass, option
+from irc.passes.edit import first_reader
 from irc.types import Array
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _share_transposed(pair: Sequence[Value], context: Context) -> None:
             user.set_input(index, kept)
     if dropped.use_count:
         transpose = dropped.graph.insert(
-            Transpose(perm=(1, 0)), [kept], before=_first_reader(dropped), name=f"{dropped.name}.transposed"
+            Transpose(perm=(1, 0)), [kept], before=first_reader(dropped), name=f"{dropped.name}.transposed"
         )
         dropped.replace_uses(transpose.output)
     dropped.graph.remove_constant(dropped)
@@ -237,15 +238,3 @@ def _flipped(user: Node | Graph, index: int) -> Op | None:
             if data is not None and data.rank == 2 and data.dtype.is_float:
                 return Gemm(transB=1)
     return None
-
-
-def _first_reader(value: Value) -> Node | None:
-    """The first node of the value's graph that reads it, itself or in its bodies; None if it is only given out."""
-    first: Node | None = None
-    for user, _ in value.uses:
-        node = user.parent if isinstance(user, Graph) else user
-        while node is not None and node.graph is not value.graph:
-            node = node.graph.parent
-        if node is not None and (first is None or node.before(first)):
-            first = node
-    return first

@@ -38,7 +38,7 @@ class Distill(Training):
 
     loss: tuple[str | LossFunction, ...] = option(("mse",), help="terms [weight*]kind[:output or layers], summed")
     teacher: str | Any = option(None, help="an .onnx or .irc file; the model as it came in if none")
-    temperature: float = option(1.0, help="of kl")
+    temperature: float = option(1.0, help="of kl", range=(1.0, 8.0))
 
     def run(self, graph: Graph, context: Context) -> None:
         terms = self.terms(KINDS)

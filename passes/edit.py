@@ -66,6 +66,18 @@ def other_reader(value: Value, node: Node) -> str:
     return f"{node!r} again"
 
 
+def first_reader(value: Value) -> Node | None:
+    """The first node of the value's graph that reads it, itself or in its bodies; None if it is only given out."""
+    first: Node | None = None
+    for user, _ in value.uses:
+        node = user.parent if isinstance(user, Graph) else user
+        while node is not None and node.graph is not value.graph:
+            node = node.graph.parent
+        if node is not None and (first is None or node.before(first)):
+            first = node
+    return first
+
+
 def same_known_shape(a: Value, b: Value) -> bool:
     """Whether both values surely have the same dtype and shape: every dimension a number or a symbol, and equal."""
     known = isinstance(a.type, TensorType) and a.type.shape is not None and None not in a.type.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from irc.analysis.integer_plan import (
@@ -41,28 +42,49 @@ class InsertFakeQuant(Pass):
     before = ("calibrate", "correct-bias")
 
     skip: tuple[str, ...] = option((), help="patterns of node names or layers that stay float")
-    weight_bits: int | None = option(None, help="bits of the weights, 2 to 16; the target's own if none")
+    weight_bits: int | None = option(None, help="bits of the weights, 2 to 16; the target's own if none", range=(2, 8))
+    layer_bits: tuple[str, ...] = option((), help="pattern=bits of nodes or layers with others; the last that fits")
 
     def run(self, graph: Graph, context: Context) -> None:
         policy = context.target.policy
         if self.weight_bits is not None:
-            if not 2 <= self.weight_bits <= 16:
-                raise OptionError(f"{self.pass_name()}: weight_bits={self.weight_bits} is not in [2, 16]")
-            policy = replace(policy, weight=replace(policy.weight, bits=self.weight_bits))
+            policy = with_weight_bits(policy, self.weight_bits, f"{self.pass_name()}: weight_bits={self.weight_bits}")
+        bits = [self._layer_bits(entry, policy) for entry in self.layer_bits]
+
+        def policy_of(node: Node) -> QuantPolicy:
+            return next((changed for pattern, changed in reversed(bits) if matches(node, pattern)), policy)
+
         plan = plan_integer(graph, policy, self.skip)
         for node, reason in plan.declined.items():
             context.decline(node, reason)
-        for pattern in self.skip:
-            if not any(matches(node, pattern) for node in graph.walk()):
-                context.note(f"skip: no node or layer is called '{pattern}'")
-        _Inserter(policy, plan).run()
+        for name, patterns in (("skip", self.skip), ("layer_bits", [pattern for pattern, _ in bits])):
+            for pattern in patterns:
+                if not any(matches(node, pattern) for node in graph.walk()):
+                    context.note(f"{name}: no node or layer is called '{pattern}'")
+        _Inserter(policy, plan, policy_of).run()
         for node in embeddings(graph, policy, self.skip):
-            _quantize_table(node, policy)
+            _quantize_table(node, policy_of(node))
+
+    def _layer_bits(self, entry: str, policy: QuantPolicy) -> tuple[str, QuantPolicy]:
+        """The pattern of an entry, and the policy of the nodes that it means."""
+        pattern, found, bits = entry.rpartition("=")
+        said = f"{self.pass_name()}: layer_bits has '{entry}', which"
+        if not found or not bits.strip().isdecimal():
+            raise OptionError(f'{said} is not pattern=bits; write "conv1=4", say')
+        return pattern, with_weight_bits(policy, int(bits), said)
+
+
+def with_weight_bits(policy: QuantPolicy, bits: int, said: str) -> QuantPolicy:
+    """The policy with weights of so many bits; OptionError, which begins with `said`, if there is no such format."""
+    if not 2 <= bits <= 16:
+        raise OptionError(f"{said} is not in [2, 16]")
+    return replace(policy, weight=replace(policy.weight, bits=bits))
 
 
 class _Inserter:
-    def __init__(self, policy: QuantPolicy, plan: IntegerPlan) -> None:
+    def __init__(self, policy: QuantPolicy, plan: IntegerPlan, policy_of: Callable[[Node], QuantPolicy]) -> None:
         self.policy = policy
+        self.policy_of = policy_of
         self.plan = plan
         self.made: dict[tuple[Value, Graph], Value] = {}
         self.symmetric = right_operands(plan) if policy.matmul_right_symmetric else frozenset[Value]()
@@ -172,7 +194,7 @@ class _Inserter:
         assert type.rank is not None  # it is a constant
         if axis is not None:  # onnxruntime's integer MatMul takes one scale for a stack of matrices
             axis = axis % type.rank if type.rank == 2 or node.op.name != "MatMul" else None
-        format = self.policy.weight
+        format = self.policy_of(node).weight
         op = FakeQuant(axis=axis, qmin=format.narrow_qmin, qmax=format.qmax)
         made = node.graph.insert(op, [value], before=node, name=f"{value.name}.quantized", types=[value.type])
         return made.output

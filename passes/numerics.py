@@ -58,7 +58,7 @@ class Yardstick:
         if self.context.evaluate is None:
             return None
         run = Executable(graph)
-        signature = input_signature(graph)
+        signature = input_signature(self.context.teacher)  # whose data it is, whatever `cast-float` made of the inputs
 
         def call(item: Any) -> Any:
             return unwrap(run.run_numpy(check_sample(item, signature)))

@@ -18,13 +18,12 @@ import types
 import typing
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from irc.errors import OptionError, TextError
 from irc.passes.base import Pass
 from irc.passes.registry import find_pass
 
-_TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[A-Za-z0-9_.+*/:?^$|-]+|[{}\[\],=])')
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _CONSTANTS = {"true": True, "false": False, "none": None}
 _OBJECT = re.compile(r"<object .*>", re.DOTALL)  # what stands for an object that only Python can give
@@ -39,7 +38,7 @@ def parse_pipeline(text: str) -> list[Pass]:
     TextError : the text is not of the form above.
     OptionError : a pass or an option is unknown, or a value is not one that the option takes.
     """
-    return _Parser(text).pipeline()
+    return PipelineParser(text).pipeline()
 
 
 def format_pipeline(passes: Sequence[Pass]) -> str:
@@ -52,12 +51,12 @@ def format_pass(instance: Pass) -> str:
     shown = [
         f"{f.name}={format_value(value)}"
         for f in fields(instance)  # type: ignore[arg-type]  # every concrete pass is a dataclass
-        if not _is_default(value := getattr(instance, f.name), f.default)
+        if not is_default(value := getattr(instance, f.name), f.default)
     ]
     return instance.pass_name() + (f"{{{', '.join(shown)}}}" if shown else "")
 
 
-def _is_default(value: Any, default: Any) -> bool:
+def is_default(value: Any, default: Any) -> bool:
     """Whether they are equal; objects are not asked, for an array answers with an array."""
     return value is default or (isinstance(value, _PLAIN) and isinstance(default, _PLAIN) and bool(value == default))
 
@@ -104,7 +103,7 @@ def make_pass(cls: type[Pass], options: dict[str, Any]) -> Pass:
             near = difflib.get_close_matches(key, declared, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(declared) or 'none'}"
             raise OptionError(f"pass '{name}' has no option '{key}'; {hint}")
-        options[key] = _fit(value, hints[key], f"pass '{name}', option '{key}'")
+        options[key] = fit(value, hints[key], f"pass '{name}', option '{key}'")
     instance = cls(**options) if not _missing(declared, options) else None
     if instance is None:
         raise OptionError(f"pass '{name}' needs option '{_missing(declared, options)[0]}'")
@@ -144,7 +143,7 @@ def takes_objects(hint: Any) -> bool:
     return hint is Any or (typing.get_origin(hint) or hint) not in (int, float, bool, str, types.NoneType, tuple)
 
 
-def _fit(value: Any, hint: Any, where: str) -> Any:
+def fit(value: Any, hint: Any, where: str) -> Any:
     """The value as the type wants it (3 is a float too), or OptionError."""
     if isinstance(value, str) and _OBJECT.fullmatch(value):
         raise OptionError(
@@ -154,12 +153,12 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         for part in typing.get_args(hint):
             try:
-                return _fit(value, part, where)
+                return fit(value, part, where)
             except OptionError:
                 continue
     elif typing.get_origin(hint) is tuple:
         items = value if isinstance(value, tuple | list) else (value,)
-        return tuple(_fit(v, typing.get_args(hint)[0], where) for v in items)
+        return tuple(fit(v, typing.get_args(hint)[0], where) for v in items)
     elif hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     elif hint is types.NoneType and value is None:
@@ -170,8 +169,15 @@ def _fit(value: Any, hint: Any, where: str) -> Any:
 
 
 @dataclass
-class _Parser:
-    """Recursive descent over the tokens of one pipeline."""
+class PipelineParser:
+    """Recursive descent over the tokens of one pipeline.
+
+    tokens : what a token is, spaces before it
+    symbols : the tokens that are no words
+    """
+
+    tokens: ClassVar[re.Pattern[str]] = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[A-Za-z0-9_.+*/:?^$|-]+|[{}\[\],=])')
+    symbols: ClassVar[str] = "{}[],="
 
     text: str
     position: int = 0
@@ -185,7 +191,9 @@ class _Parser:
         return passes
 
     def pass_(self) -> Pass:
-        cls = find_pass(self.word("the name of a pass"))
+        return make_pass(find_pass(self.word("the name of a pass")), self.options())
+
+    def options(self) -> dict[str, Any]:
         options: dict[str, Any] = {}
         if self.peek() == "{":
             self.expect("{")
@@ -198,7 +206,7 @@ class _Parser:
                 if self.peek() != "}":
                     self.expect(",")
             self.expect("}")
-        return make_pass(cls, options)
+        return options
 
     def value(self) -> Any:
         token = self.peek()
@@ -227,16 +235,16 @@ class _Parser:
         return token
 
     def peek(self) -> str:
-        match = _TOKEN.match(self.text, self.position)
+        match = self.tokens.match(self.text, self.position)
         if match is None and self.text[self.position :].strip():
             raise self.error("this character has no place here")
         return match.group(1) if match else ""
 
     def next(self, wanted: str) -> str:
         token = self.peek()
-        if not token or token in "{}[],=":
+        if not token or token in self.symbols:
             raise self.error(f"expected {wanted}, found {token or 'the end'!r}")
-        self.position = _end(self.text, self.position)
+        self._advance()
         return token
 
     def word(self, wanted: str) -> str:
@@ -249,15 +257,14 @@ class _Parser:
         token = self.peek()
         if token != symbol:
             raise self.error(f"expected '{symbol}', found {token or 'the end'!r}")
-        self.position = _end(self.text, self.position)
+        self._advance()
 
     def error(self, message: str) -> TextError:
         rest = self.text[self.position :]
         column = self.position + len(rest) - len(rest.lstrip()) + 1
         return TextError(f"pipeline, column {column}: {message} in '{self.text}'")
 
-
-def _end(text: str, position: int) -> int:
-    match = _TOKEN.match(text, position)
-    assert match is not None
-    return match.end()
+    def _advance(self) -> None:
+        match = self.tokens.match(self.text, self.position)
+        assert match is not None
+        self.position = match.end()

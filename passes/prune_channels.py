@@ -14,6 +14,7 @@ from irc.analysis.channels.importance import CRITERIA, FROM_DATA, Scores, from_w
 from irc.errors import OptionError
 from irc.graph import Graph
 from irc.passes.base import LOSSY, Pass, option
+from irc.passes.between import check_between, run_between
 from irc.passes.channels.budget import Goal, possible
 from irc.passes.channels.select import Candidate, Limits, candidates, choose, smallest_share
 from irc.passes.context import Context
@@ -24,7 +25,7 @@ from irc.verify import verify
 KINDS = ("channel", "head", "dim")
 _BUDGETS = ("ratio", "parameters", "macs", "bytes", "latency")
 
-Floors = dict[tuple[str, str], int]  # of each group by name and kind, how many units stay at least
+Floors = dict[tuple[str, str], list[int]]  # of the groups of a name and kind, in order, how many units stay at least
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,15 @@ class PruneChannels(Pass):
     after = ("fold-constants", "simplify")
     before = ("insert-fake-quant", "quantize", "lower-to-integer")
 
-    ratio: float | None = option(None, help="part of the channels that goes")
-    parameters: float | None = option(None, help="parameters that may be left, a part or a number")
-    macs: float | None = option(None, help="multiply-accumulates that may be left, a part or a number")
-    bytes: float | None = option(None, help="bytes of weights that may be left, a part or a number")
-    latency: float | None = option(None, help="time on the target that may be left, a part or milliseconds")
+    ratio: float | None = option(None, help="part of the channels that goes", range=(0.1, 0.9))
+    parameters: float | None = option(None, help="parameters that may be left, a part or a number", range=(0.1, 1.0))
+    macs: float | None = option(
+        None, help="multiply-accumulates that may be left, a part or a number", range=(0.1, 1.0)
+    )
+    bytes: float | None = option(None, help="bytes of weights that may be left, a part or a number", range=(0.1, 1.0))
+    latency: float | None = option(
+        None, help="time on the target that may be left, a part or milliseconds", range=(0.1, 1.0)
+    )
     criterion: str = option("l2", help="how to tell what matters", choices=CRITERIA)
     scope: str = option("global", help="rank among all groups, or within each", choices=("global", "local"))
     kinds: tuple[str, ...] = option(("channel", "head"), help="what goes: channel, head, dim")
@@ -68,7 +73,7 @@ class PruneChannels(Pass):
     samples: int = option(16, help="calibration samples for criteria that need data")
 
     def _check_options(self) -> None:
-        from irc.passes.options import check_choices, parse_pipeline  # which knows this pass
+        from irc.passes.options import check_choices  # which knows this pass
 
         given = [name for name in _BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
@@ -80,8 +85,7 @@ class PruneChannels(Pass):
             if kind not in KINDS:
                 raise OptionError(f"prune-channels: kinds has no '{kind}'; there are {', '.join(KINDS)}")
         check_choices(self)
-        if isinstance(self.between, str):
-            parse_pipeline(self.between)
+        check_between(self.between)
         if self.iterations < 1 or self.minimum < 1 or not 0 <= self.least <= 1 or self.gamma <= 0:
             raise OptionError("prune-channels: iterations and minimum start at 1, least is in 0 to 1, gamma above 0")
 
@@ -92,10 +96,13 @@ class PruneChannels(Pass):
         goal = None if name == "ratio" else Goal.of(name, float(getattr(self, name)), graph, context.target)
         self._note_skips(channels, context)
         prunable = bool(channels.groups)
-        floors = {(g.name, g.kind): max(self.minimum, ceil(self.least * len(g.units))) for g in channels.groups}
+        floors: Floors = {}
+        for group in channels.groups:
+            floor = max(self.minimum, ceil(self.least * len(group.units)))
+            floors.setdefault((group.name, group.kind), []).append(floor)
         for step in range(1, self.iterations + 1):
             if step > 1:
-                self._train(graph, context)
+                run_between(self.between, graph, context)
                 channels = trace_channels(graph)
             self._step(graph, channels, context, goal, step, floors)
         if goal is not None and prunable and not goal.reached(graph):
@@ -147,7 +154,7 @@ class PruneChannels(Pass):
         multiple = context.target.channel_multiple if self.multiple is None else self.multiple
 
         def limits(group: Group) -> Limits:
-            return Limits(floors.get((group.name, group.kind), self.minimum), max(multiple, 1))
+            return Limits(_floor(floors, channels, group) or self.minimum, max(multiple, 1))
 
         return candidates(chosen, scores, self.criterion, limits), left
 
@@ -181,13 +188,13 @@ class PruneChannels(Pass):
             reason = f"{self.criterion} of the least is {each.scores[0]:.3g}, or its limits keep all"
         return PrunedGroup(each.group.name, each.group.kind, count, count - each.taken, reason)
 
-    def _train(self, graph: Graph, context: Context) -> None:
-        from irc.passes.options import parse_pipeline  # which knows this pass
 
-        steps = parse_pipeline(self.between) if isinstance(self.between, str) else list(self.between)
-        for each in steps:
-            each.run(graph, context)
-            verify(graph)
+def _floor(floors: Floors, channels: Channels, group: Group) -> int:
+    """The floor of a group; if some of its name are groups no more, as one unit is left, the largest of theirs."""
+    key = group.name, group.kind
+    alike = [id(each) for each in channels.groups if (each.name, each.kind) == key]
+    held = floors.get(key, [0])
+    return held[alike.index(id(group))] if len(alike) == len(held) else max(held)
 
 
 def _names(channels: Channels, group: Group) -> set[str]:

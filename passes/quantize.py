@@ -33,11 +33,14 @@ class Quantize(Pass):
     after = ("fold-batch-norm", "fold-pad", "fold-constants", "simplify", "common-subexpressions")
 
     method: str = option("min-max", help="how to choose the range of activations", choices=METHODS)
-    percentile: float = option(99.999, help="per cent of the elements within the range, for method=percentile")
+    percentile: float = option(
+        99.999, help="per cent of the elements within the range, for method=percentile", range=(99.0, 100.0)
+    )
     rounding: str = option("gptq", help="how to round weights", choices=("gptq", "nearest"))
     correct: bool = option(True, help="correct the biases for the mean error of the weights")
     skip: tuple[str, ...] = option((), help="patterns of node names or layers that stay float")
-    weight_bits: int | None = option(None, help="bits of the weights, 2 to 16; the target's own if none")
+    weight_bits: int | None = option(None, help="bits of the weights, 2 to 16; the target's own if none", range=(2, 8))
+    layer_bits: tuple[str, ...] = option((), help="pattern=bits of nodes or layers with others; the last that fits")
     vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
 
     def run(self, graph: Graph, context: Context) -> None:
@@ -45,7 +48,7 @@ class Quantize(Pass):
         if policy.as_convolutions and (made := as_convolutions(graph, policy, self.skip)):
             names = ", ".join(node.name for node in made[:4]) + (", …" if len(made) > 4 else "")
             context.note(f"{len(made)} nodes are convolutions now, which the target runs as integer: {names}")
-        InsertFakeQuant(skip=self.skip, weight_bits=self.weight_bits).run(graph, context)
+        InsertFakeQuant(skip=self.skip, weight_bits=self.weight_bits, layer_bits=self.layer_bits).run(graph, context)
         Calibrate(method=self.method, percentile=self.percentile, vnni=self.vnni).run(graph, context)
         if self.rounding == "gptq":
             OptimizeRounding(vnni=self.vnni).run(graph, context)

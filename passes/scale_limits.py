@@ -50,8 +50,11 @@ def reads_weight(user: Node, value: Value) -> bool:
 class ScaleLimits:
     """Holds the trained scales of weights to the limits that they kept before the training."""
 
-    def __init__(self, graph: Graph, trained: Mapping[Value, nn.Parameter], policy: QuantPolicy) -> None:
+    def __init__(
+        self, graph: Graph, trained: Mapping[Value, nn.Parameter], tied: Mapping[Value, Value], policy: QuantPolicy
+    ) -> None:
         self.trained = trained
+        self.tied = tied
         self.policy = policy
         self.kept: list[tuple[nn.Parameter, Callable[[], Array]]] = []
         for node in graph.walk():
@@ -99,5 +102,7 @@ class ScaleLimits:
 
     def _now(self, value: Value) -> Any:
         """A constant as it is while training."""
+        if value in self.tied:
+            return self._now(self.tied[value]).T
         held = self.trained.get(value)
         return value.data if held is None else held.detach().numpy()

@@ -88,7 +88,9 @@ class SmoothQuant(Pass):
     after = ("fold-constants", "simplify", "fold-batch-norm", "common-subexpressions")
     before = ("quantize", "insert-fake-quant", "lower-to-integer")
 
-    alpha: float | None = option(None, help="share of the difficulty that goes to the weights, 0 to 1; tried if none")
+    alpha: float | None = option(
+        None, help="share of the difficulty that goes to the weights, 0 to 1; tried if none", range=(0.0, 1.0)
+    )
     skip: tuple[str, ...] = option((), help="patterns of node names or layers that are left alone")
 
     def run(self, graph: Graph, context: Context) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from irc.errors import DataError, IrcError, OptionError
+from irc.errors import DataError, OptionError
 from irc.execution.convert import to_numpy
 from irc.execution.executable import Executable
 from irc.execution.samples import check_sample, input_signature
@@ -19,12 +19,15 @@ from irc.execution.training.distributed import World, join_world
 from irc.execution.training.history import History
 from irc.execution.training.identity import data_digest, graph_digest
 from irc.execution.training.loop import Task, train
-from irc.execution.training.losses import Loss, Term, parse_term
-from irc.execution.training.objective import Objective, make_losses, taps
+from irc.execution.training.losses import Term, parse_term
+from irc.execution.training.objective import Objective, make_losses
 from irc.execution.training.randomness import preserved_randomness
 from irc.execution.training.recipe import BATCH_NORM, OPTIMIZERS, SCHEDULES, Recipe
 from irc.execution.training.stacking import can_stack
 from irc.execution.training.steps import StepSizes
+from irc.execution.training.structure import Structure
+from irc.execution.training.tying import tie, tied_weights, write_tied
+from irc.execution.training.user_code import user_code
 from irc.execution.training.weights import frozen_norms, trained_weights
 from irc.graph import Graph, Value
 from irc.names import resolve
@@ -50,12 +53,12 @@ class Training(Pass):
         None, help="samples, as package.module:function; each epoch reads them anew"
     )
     loss: tuple[str | LossFunction, ...] = option((), help="terms [weight*]kind[:target], summed")
-    epochs: int = option(1, help="times through the data")
+    epochs: int = option(1, help="times through the data", range=(1, 8))
     steps: int = option(0, help="steps in all, instead of epochs")
     batch: int = option(32, help="rows in a step, over all processes")
     shuffle: bool = option(True, help="draw the order of the samples, anew for each epoch")
     optimizer: str | Callable[[Any], Any] = option("sgd", help=f"{', '.join(OPTIMIZERS)}, or a function of parameters")
-    lr: float = option(0.01, help="learning rate at its highest")
+    lr: float = option(0.01, help="learning rate at its highest", range=(1e-4, 0.1))
     momentum: float = option(0.9, help="of sgd")
     nesterov: bool = option(False, help="Nesterov's momentum, of sgd")
     weight_decay: float = option(1e-4, help="of matrices and kernels; biases, norms and scales have none")
@@ -64,6 +67,7 @@ class Training(Pass):
     clip: float = option(0.0, help="largest norm of the gradient; 0 for any")
     train: tuple[str, ...] = option((), help="patterns of the layers, nodes or weights to train; all if none")
     freeze: tuple[str, ...] = option((), help="patterns of those to leave as they are")
+    keep_structure: bool = option(True, help="zeros of pruned weights stay, and clusters stay one")
     batch_norm: str = option(
         "train", help="statistics: of the batch and followed (train), or as they are", choices=BATCH_NORM
     )
@@ -92,6 +96,7 @@ class Training(Pass):
         names = {f.name for f in fields(Recipe)} - {"name", "seed"}
         return Recipe(name=self.pass_name(), seed=seed, **{name: getattr(self, name) for name in names})
 
+    @preserved_randomness()
     def fit(
         self,
         graph: Graph,
@@ -103,11 +108,6 @@ class Training(Pass):
         temperature: float = 1.0,
     ) -> None:
         """Train the graph's weights to make the loss small, and put them into it."""
-        with preserved_randomness():
-            self._fit(_Work(self, graph, context, teacher, terms, temperature), data)
-
-    def _fit(self, work: _Work, data: Any) -> None:
-        graph, context, teacher, name = work.graph, work.context, work.teacher, self.pass_name()
         recipe, world = self.recipe(context.seed), join_world()
         source = TrainingData(
             data,
@@ -115,30 +115,46 @@ class Training(Pass):
             batch=self.batch,
             seed=context.seed,
             shuffle=self.shuffle,
-            labelled=work.needs_labels(),
-            name=name,
+            # without a teacher a function has nothing else to go by
+            labelled=teacher is None or any(term.kind == "cross-entropy" for term in terms),
+            name=recipe.name,
         )
-        student, master, losses = work.models()
+        objective = Objective(
+            graph, teacher, make_losses(terms, graph, teacher, name=recipe.name, temperature=temperature)
+        )
+        student, tied = objective.student, tied_weights(graph)
+        tie(student, tied)
         first = next(source.batches(0))
-        stacked = can_stack([student] if master is None else [student, master], first)
-        trained = trained_weights(student, self.train, self.freeze, name)
+        stacked = can_stack(objective.models, first)
+        trained = trained_weights(student, self.train, self.freeze, recipe.name, tied)
         norms = self._norms(student, trained, world, context, stacked=stacked)
-        objective = Objective(student, master, losses)
-        chunk = chunks_of(first, source.names, stacked=stacked)[0]
-        objective.prepare(chunk)
+        chunks = chunks_of(first, source.names, stacked=stacked)
+        objective.prepare(chunks)
         branches = any(node.op.name == "If" for node in graph.walk())
-        unreached = [] if branches else objective.unreached(chunk, trained)
+        unreached = [] if branches else objective.unreached(chunks[0], trained)
         for value in unreached:
             trained.pop(value).requires_grad_(False)
-        task = Task(objective, recipe, source, world, trained, norms, StepSizes(trained), context.progress)
-        task.stacked, task.branches = stacked, branches
-        task.evaluate = self._metric(graph, context, student)
-        task.after_epoch = ScaleLimits(graph, trained, context.target.policy).hold
-        if self.checkpoint:
-            task.identity = self._identity(graph, teacher, context, source)
-        history = train(task)
+        structure = Structure(trained if self.keep_structure else {})
+        history = train(
+            Task(
+                objective,
+                recipe,
+                source,
+                world,
+                trained,
+                norms,
+                StepSizes(trained),
+                context.progress,
+                stacked=stacked,
+                branches=branches,
+                evaluate=self._metric(graph, context, student),
+                after_epoch=(ScaleLimits(graph, trained, tied, context.target.policy).hold, structure.hold),
+                identity=self._identity(graph, teacher, context, source) if self.checkpoint else {},
+            )
+        )
         for value, parameter in trained.items():
             value.data = to_numpy(parameter).copy()
+        write_tied(tied)
         for norm in norms:
             norm.write_back()
         self._report(history, context, world, unreached)
@@ -179,12 +195,8 @@ class Training(Pass):
         signature = input_signature(graph)
 
         def metric() -> float:
-            try:
+            with user_code(f"{self.pass_name()}: evaluate failed", DataError):
                 return float(found(lambda item: unwrap(student.run_numpy(check_sample(item, signature)))))
-            except IrcError:
-                raise
-            except Exception as error:  # the user's function
-                raise DataError(f"{self.pass_name()}: evaluate failed: {type(error).__name__}: {error}") from error
 
         return metric
 
@@ -223,29 +235,3 @@ class Training(Pass):
         if unreached:
             names = ", ".join(v.name for v in unreached[:4]) + (", …" if len(unreached) > 4 else "")
             context.note(f"the loss does not depend on {len(unreached)} weights, which stay as they are: {names}")
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is to be trained, and for what."""
-
-    each: Training
-    graph: Graph
-    context: Context
-    teacher: Graph | None
-    terms: Sequence[Term]
-    temperature: float
-
-    def needs_labels(self) -> bool:
-        """Whether every sample must have a label; without a teacher a function has nothing else to go by."""
-        return self.teacher is None or any(term.kind == "cross-entropy" for term in self.terms)
-
-    def models(self) -> tuple[Executable, Executable | None, list[tuple[float, Loss]]]:
-        """The model, the teacher, and the losses with their weights."""
-        name = self.each.pass_name()
-        losses = make_losses(self.terms, self.graph, self.teacher, name=name, temperature=self.temperature)
-        every = [loss for _, loss in losses]
-        student = Executable(self.graph, trainable=True, taps=taps(self.graph, every, teacher=False))
-        if self.teacher is None:
-            return student, None, losses
-        return student, Executable(self.teacher, taps=taps(self.teacher, every, teacher=True)), losses

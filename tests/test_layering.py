@@ -36,8 +36,8 @@ LAYERS = (
     ),
     ("passes",),
     ("backends",),
-    ("api", "artifact", "opening"),
-    ("", "cli", "__main__"),  # "" is irc/__init__.py, which offers the api
+    ("api", "artifact", "evaluation", "opening"),
+    ("", "cli", "recipe", "searching", "__main__"),  # "" is irc/__init__.py, which offers the api
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 

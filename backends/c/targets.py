@@ -67,7 +67,18 @@ def _adds(machine: str, isas: tuple[Isa, ...]) -> Callable[[Op, tuple[int, ...]]
 def _target(machine: str, title: str, isas: tuple[Isa, ...]) -> Target:
     policy = replace(INTEGER_POLICY, adds_in_16_bits=_adds(machine, isas), adds_by_rows=True)
     latency = c_latency if machine in ("host", "portable", host_machine()) else None
-    return Target(f"c:{machine}", "c", title, policy, takes, refuses, channel_multiple=8, latency=latency)
+    return Target(
+        f"c:{machine}",
+        "c",
+        title,
+        policy,
+        takes,
+        refuses,
+        channel_multiple=8,
+        latency=latency,
+        float_compute=frozenset(),
+        float_storage=frozenset(),
+    )
 
 
 TARGETS = {

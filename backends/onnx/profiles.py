@@ -16,10 +16,12 @@ from irc.backends.measure import onnx_latency
 from irc.op import Op
 from irc.signature import OWN_DOMAIN
 from irc.target import IntegerFormat, QuantPolicy, Target
+from irc.types import DType
 
 _U8 = IntegerFormat(bits=8, signed=False, symmetric=False)
 _S8 = IntegerFormat(bits=8, signed=True, symmetric=True)
 _S8_ASYMMETRIC = IntegerFormat(bits=8, signed=True, symmetric=False)
+_HALF = frozenset([DType.F16])  # onnxruntime 1.32 has hardly a kernel for bfloat16 on a CPU, and refuses such models
 
 _MOVEMENT = frozenset(["DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice"])
 _MOVEMENT |= {"Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
@@ -64,6 +66,8 @@ TARGETS = {
             has_schema,
             packs=True,
             channel_multiple=8,
+            float_compute=_HALF,
+            float8_by_cast=True,
             latency=onnx_latency,
         ),
         Target(
@@ -74,6 +78,8 @@ TARGETS = {
             has_schema,
             packs=True,
             channel_multiple=8,
+            float_compute=_HALF,
+            float8_by_cast=True,
         ),
         Target(
             "onnx:tensorrt",
@@ -98,6 +104,7 @@ TARGETS = {
             has_schema,
             packs=True,
             channel_multiple=8,
+            float_compute=_HALF,
         ),
         Target(
             "onnx:qnn",
@@ -106,6 +113,7 @@ TARGETS = {
             QuantPolicy(activation=_U8, weight=_S8, integer_ops=_QNN, gemm_output_float=False),
             has_schema,
             channel_multiple=8,
+            float_compute=_HALF,
         ),
     )
 }

@@ -173,7 +173,7 @@ def opaque_owner(node: Node) -> Node | None:
 
 def is_mask(data: Array | None) -> bool:
     """Whether a constant holds an infinity or a number as large as only a mask has; NaN is no mask."""
-    return data is not None and bool(data.max(initial=0) >= MASK or data.min(initial=0) <= -MASK)
+    return data is not None and bool(float(data.max(initial=0)) >= MASK or float(data.min(initial=0)) <= -MASK)
 
 
 def _contraction_refusal(node: Node) -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from irc.cli import bench, diff, passes, run, show, targets
+from irc.cli import bench, compare, diff, passes, run, search, select, show, targets
 from irc.cli import compile as compile_
 
 app = typer.Typer(
@@ -40,5 +40,8 @@ app.command("show")(show.command)
 app.command("run")(run.command)
 app.command("bench")(bench.command)
 app.command("diff")(diff.command)
+app.command("compare")(compare.command)
+app.command("select")(select.command)
+app.command("search")(search.command)
 app.command("passes")(passes.command)
 app.command("targets")(targets.command)

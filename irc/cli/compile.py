@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +16,11 @@ from irc.cli.data import HELP as DATA_HELP
 from irc.cli.data import PREPROCESS_HELP, open_data, progress_over
 from irc.cli.dims import HELP as DIMS_HELP
 from irc.cli.dims import parse_dims
+from irc.cli.evaluate import HELP as EVALUATE_HELP
+from irc.cli.evaluate import open_evaluate
 from irc.cli.model import HELP, read_model
 from irc.cli.output import check_folder, check_output, print_table, print_text
+from irc.cli.recipe import recipe_with
 from irc.errors import OptionError
 
 if TYPE_CHECKING:
@@ -27,20 +32,24 @@ _ONNXRUNTIME = ("onnx", "onnx:arm")  # the targets whose runtime is at hand, so 
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help=f"{HELP} The recipe's if not given.")] = None,
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--output", "-o", metavar="OUT", help="What to write: a file, .onnx or .irc; for c targets a folder."
         ),
-    ],
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A recipe in TOML; other options hold instead of its keys.")
+    ] = None,
     passes: Annotated[
         str | None,
         typer.Option(help='As "fold-batch-norm, quantize{method=mse}", see irc passes; exact ones if not given.'),
     ] = None,
-    target: Annotated[str, typer.Option(help="What the file is for; see irc targets.")] = "onnx",
+    target: Annotated[str, typer.Option(help="What the file is for, see irc targets; onnx if not given.")] = "",
     calibration: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)] = "",
     preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
+    evaluate: Annotated[str, typer.Option(metavar="METRIC", help=f"Asked after every pass. {EVALUATE_HELP}")] = "",
     opset: Annotated[
         int | None, typer.Option(help="Of an .onnx file; the model's own, 21 at least, if not given.")
     ] = None,
@@ -57,7 +66,7 @@ def command(
     isa: Annotated[
         str, typer.Option(help="With --tune: the instruction set to choose for; the best one here if not given.")
     ] = "",
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of everything random; 0 if not given.")] = None,
     check: Annotated[str, typer.Option(help="numerics: compare the outputs around each pass that is not lossy.")] = "",
     print_after: Annotated[
         list[str] | None, typer.Option(metavar="PASS", help="Print the IR after this pass, or after all; repeatable.")
@@ -74,33 +83,45 @@ def command(
     from irc.passes.options import parse_pipeline
     from irc.passes.pipeline import Pipeline
 
-    goal = find_target(target)
-    steps = parse_pipeline(irc.api.DEFAULT_PASSES if passes is None else passes)
+    given: dict[str, Any] = {"model": model, "output": str(output or ""), "target": target, "opset": opset}
+    given |= {"calibration": calibration, "preprocess": preprocess, "evaluate": evaluate, "threads": threads}
+    given |= {"seed": seed, "name": name, "dims": parse_dims(dims)}
+    given["passes"] = None if passes is None else parse_pipeline(passes)
+    asked = recipe_with(recipe, given)
+    for word, text in (("MODEL", asked.model), ("--output", asked.output)):
+        if not text:
+            raise OptionError(f"there is no {word}; give it, or a --recipe that names it")
+    model, output, opset = asked.model, Path(asked.output), asked.opset
+    calibration, preprocess = asked.calibration, asked.preprocess
+    goal = find_target(asked.target)
+    steps = parse_pipeline(irc.api.DEFAULT_PASSES) if asked.passes is None else list(asked.passes)
     shown = frozenset(name.strip() for each in print_after or [] for name in each.split(","))
     Pipeline(steps, check=check, print_after=shown)  # refuses what is wrong with them before anything is read
     _check_opset(opset)
-    sizes = parse_dims(dims)
-    c_only = {"--name": name is not None, "--dims": bool(dims), "--tune": tune}
+    c_only = {"--name": name is not None or asked.name != "model", "--dims": bool(asked.dims), "--tune": tune}
     c_only |= {"--threads": threads is not None, "--isa": bool(isa)}
     _check_kind(goal, output, opset, [option for option, given in c_only.items() if given])
     if not tune and (threads is not None or isa):
         raise OptionError(f"{'--isa' if isa else '--threads'} says how to measure kernels, which takes --tune")
-    _check_files(output, report, model, calibration, folder=_is_folder(goal, output))
+    _check_files(output, report, (model, calibration, str(recipe or "")), folder=_is_folder(goal, output))
     data = open_data(calibration, preprocess) if calibration else None
     if preprocess and not calibration:
         raise OptionError("--preprocess is for the images of --calibration, which is not given")
-    artifact = irc.api.compile(
-        read_model(model),
-        steps,
+    metric = open_evaluate(asked.evaluate)
+    compiled = irc.api.compile if recipe is None else asked.compile
+    artifact = compiled(
+        model=read_model(model),
+        passes=steps,
         calibration=data,
+        evaluate=metric,
         target=goal,
         opset=opset,
-        threads=threads or 1,
+        threads=asked.threads,
         isa=isa,
-        name=name or "model",
-        dims=sizes or None,
+        name=asked.name,
+        dims=dict(asked.dims) or None,
         tune=tune,
-        seed=seed,
+        seed=asked.seed,
         check=check,
         reproducer=reproducer,
         print_after=shown,
@@ -139,14 +160,14 @@ def _is_folder(target: Target, output: Path) -> bool:
     return target.kind == "c" and output.suffix != ".irc"
 
 
-def _check_files(output: Path, report: Path | None, model: str, calibration: str, *, folder: bool) -> None:
+def _check_files(output: Path, report: Path | None, read: Sequence[str], *, folder: bool) -> None:
     if folder:
         from irc.backends.c.folder import MANIFEST
 
         check_folder(output, marker=MANIFEST)
     for path in filter(None, (None if folder else output, report)):
-        check_output(path, reads=model)
-        check_output(path, reads=calibration)
+        for each in read:
+            check_output(path, reads=each)
     if report is not None and os.path.realpath(report) == os.path.realpath(output):
         raise OptionError(f"--report and --output both name '{output}'; give two files")
 
@@ -174,13 +195,18 @@ def _fusion(artifact: Artifact, output: Path, target: Target) -> FusionReport | 
 
 
 def _write_report(path: Path, artifact: Artifact, fusion: FusionReport | None) -> None:
-    """The report as JSON: `{target, passes, rows, fusion}`; an SQNR without any noise is the text "exact"."""
+    """The report as JSON: `{target, passes, rows, fusion}`; an SQNR without any noise is the text "exact".
+
+    A metric that is not finite is text, too.
+    """
     from irc.atomic import atomic_file
 
     rows: list[dict[str, Any]] = [asdict(row) for row in artifact.report.rows]
     for row in rows:
         if row["sqnr"] is not None and abs(row["sqnr"]) == float("inf"):
             row["sqnr"] = "exact" if row["sqnr"] > 0 else "no signal"
+        if row["metric"] is not None and not math.isfinite(row["metric"]):
+            row["metric"] = str(row["metric"])
     whole = {
         "target": artifact.target.name,
         "passes": artifact.graph.info.metadata.get("irc.passes", ""),

@@ -16,7 +16,8 @@ from irc.execution.convert import to_numpy, to_torch
 from irc.execution.lower import Lowered, lower
 from irc.execution.modules import IfModule
 from irc.graph import Graph, Node, Value
-from irc.types import Array
+from irc.ops.tensors import torch_dtype
+from irc.types import Array, TensorType
 
 Observer = Callable[[Value, torch.Tensor], None]
 
@@ -54,7 +55,8 @@ class Executable:
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs by name (tensors; what torch cannot hold stays numpy), without gradients.
 
-        inputs : tensors or arrays by input name; an input that has a default may be left out
+        inputs : tensors or arrays by input name; an input that has a default may be left out. Floats of another type
+            than the input's, as samples are where `cast-float` changed it, are cast
         """
         with torch.inference_mode():
             made = self.module(*self._arguments(inputs))
@@ -105,13 +107,16 @@ class Executable:
             if name not in given or name not in names:
                 what = "is missing" if name in names else "is none of the model's"
                 raise DataError(f"input '{name}' {what}; the model takes {', '.join(names)}")
-        return [_as_argument(given[name]) for name in names]
+        return [_as_argument(given[v.name], v.tensor_type) for v in self.graph.inputs]
 
 
-def _as_argument(value: Any) -> Any:
+def _as_argument(value: Any, type: TensorType | None = None) -> Any:
     if isinstance(value, list):
         return [_as_argument(v) for v in value]
-    return to_torch(value) if hasattr(value, "__array_interface__") else value
+    held = to_torch(value) if hasattr(value, "__array_interface__") else value
+    if type is None or not type.dtype.is_float or not isinstance(held, torch.Tensor) or not held.is_floating_point():
+        return held
+    return held.to(torch_dtype(type.dtype))
 
 
 class _Watcher(fx.Interpreter):

@@ -48,6 +48,8 @@ def _sizes(node: Node) -> list[int] | None:
     size = type.shape[int(str(attribute_of(node.op, "axis") or 0))]
     if split.ndim:
         return [int(n) for n in split]
+    if attribute_of(node.op, "keepdims") == 0:
+        return None  # which ONNX says is ignored, and onnxruntime heeds
     part = int(split)
     if not isinstance(size, int) or part < 1 or size < 1:
         return None

@@ -378,6 +378,31 @@ def test_the_width_of_weights_can_be_chosen(net: Callable[[str], Graph]) -> None
     assert made.op == FakeQuant(axis=0, qmin=-7, qmax=7)
 
 
+def test_layers_may_have_widths_of_their_own(net: Callable[[str], Graph]) -> None:
+    graph = net("residual")
+    context = insert(graph, weight_bits=6, layer_bits=("conv*=4", "conv2=8", "none=3"))
+    made = {name: graph.value(name).users[0].op for name in ("w1", "w2")}
+    assert made == {"w1": FakeQuant(axis=0, qmin=-7, qmax=7), "w2": FakeQuant(axis=0, qmin=-127, qmax=127)}
+    assert context.row.notes == ["layer_bits: no node or layer is called 'none'"]
+
+
+def test_a_table_may_have_a_width_of_its_own(text_graph: TextGraph) -> None:
+    graph = text_graph("""
+        input %i: i64[3]
+        weight %t: f32[4096, 8] = splat(0.5)
+        %y: f32[3, 8] = Gather(%t, %i) @"table"
+        return %y
+    """)
+    insert(graph, "c:portable", layer_bits=("table=4",))
+    assert graph.value("t").users[0].op == FakeQuant(axis=0, qmin=-7, qmax=7)
+
+
+@pytest.mark.parametrize("entry", ["conv1", "conv1=", "conv1=four", "conv1=1", "conv1=17"])
+def test_an_entry_of_layer_bits_that_says_no_width_is_refused(entry: str, net: Callable[[str], Graph]) -> None:
+    with pytest.raises(OptionError, match=f"insert-fake-quant: layer_bits has '{entry}', which is not"):
+        insert(net("residual"), layer_bits=(entry,))
+
+
 @pytest.mark.parametrize("bits", [-3, 0, 1, 17])  # of 1 bit no code but 0 would be left
 def test_a_width_without_codes_or_a_type_is_refused(bits: int, net: Callable[[str], Graph]) -> None:
     with pytest.raises(OptionError, match=rf"weight_bits={bits} is not in \[2, 16\]"):

@@ -30,9 +30,11 @@ GraphMaker = Callable[..., Graph]
         (Quantize(rounding="nearest"), [InsertFakeQuant(), Calibrate(), CorrectBias()]),
         (Quantize(rounding="nearest", correct=False), [InsertFakeQuant(), Calibrate()]),
         (
-            Quantize(method="percentile", percentile=99.0, skip=("conv1",), weight_bits=5, vnni=True),
+            Quantize(
+                method="percentile", percentile=99.0, skip=("conv1",), weight_bits=5, layer_bits=("conv2=3",), vnni=True
+            ),
             [
-                InsertFakeQuant(skip=("conv1",), weight_bits=5),
+                InsertFakeQuant(skip=("conv1",), weight_bits=5, layer_bits=("conv2=3",)),
                 Calibrate(method="percentile", percentile=99.0, vnni=True),
                 OptimizeRounding(vnni=True),
                 CorrectBias(),

@@ -45,9 +45,7 @@ class Builder:
         self.graph = Graph()
         self.graph.info.opsets[""] = 23  # the first with RMSNormalization
         self.random = np.random.default_rng(0)
-        x = self.graph.add_input("x", tensor("f32", 2, 3, 6, 6))
-        self.open: list[Value] = [x]
-        self.conv(x, 8, 3)
+        self.open: list[Value] = [self.graph.add_input("x", tensor("f32", 2, 3, 6, 6))]
 
     # ---- parts
 
@@ -384,6 +382,7 @@ def first_token(b: Builder, x: Value, n: int) -> None:
 def build(steps: Sequence[Step]) -> Graph:
     """The graph of the steps."""
     builder = Builder()
+    builder.conv(builder.open[0], 8, 3)
     for name, a, b in steps:
         found = [v for v in builder.open if RANKS[name] in (0, len(builder.shape(v)))]
         if found:

@@ -11,9 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import irc.api
+from irc.execution.training.batch_norm import TrainedBatchNorm
 from irc.execution.training.data import TrainingData
+from irc.execution.training.distributed import World
 from irc.execution.training.optimizers import learning_rate_factor
 from irc.graph import Graph
+from irc.ops.norm import BatchNormalization
 from irc.passes.fine_tune import FineTune
 from irc.text import parse_graph
 from irc.types import Array
@@ -157,6 +161,70 @@ def test_the_gradient_is_clipped() -> None:
 )
 def test_learning_rates(shape: str, wanted: list[float]) -> None:
     assert [learning_rate_factor(shape, step, 10, 0.2) for step in range(10)] == pytest.approx(wanted)
+
+
+class Tied(nn.Module):
+    """Tokens (n, length) to the next ones, by one matrix in and out, as language models have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.inner, self.head = nn.Embedding(9, 6), nn.Linear(6, 6), nn.Linear(6, 9, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.head(torch.relu(self.inner(self.embed(tokens))))
+        return made
+
+
+def test_a_matrix_that_two_layers_share_is_trained_once() -> None:
+    torch.manual_seed(0)
+    module, random = Tied().eval(), np.random.default_rng(0)
+    graph = irc.api.load(module, (torch.zeros(1, 4, dtype=torch.long),))
+    data = [(random.integers(0, 9, (1, 4)), random.integers(0, 9, (1, 4))) for _ in range(16)]
+    options: dict[str, Any] = {"data": data, "epochs": 3, "batch": 16, "lr": LR, "schedule": "constant", "warmup": 0.0}
+    made = trained(FineTune(weight_decay=DECAY, **options), graph)
+    frozen = trained(FineTune(freeze=("head",), **options), graph)
+    np.testing.assert_array_equal(frozen["embed.weight"], constants(graph)["embed.weight"])
+    tokens, labels = (torch.from_numpy(np.concatenate(each)) for each in zip(*data, strict=True))
+    groups: list[dict[str, Any]] = [
+        {"params": [module.embed.weight, module.inner.weight], "weight_decay": DECAY},
+        {"params": [module.inner.bias]},
+    ]
+    before, optimizer = module.embed.weight.detach().clone(), torch.optim.SGD(groups, LR, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.autograd.backward(F.cross_entropy(module(tokens).transpose(1, 2), labels))
+        optimizer.step()
+    wanted = module.embed.weight.detach()
+    assert (wanted - before).abs().max() > 1e-3
+    np.testing.assert_allclose(made["embed.weight"], wanted.numpy(), atol=TOLERANCE["sgd"], rtol=0)
+    np.testing.assert_array_equal(made["embed.weight.T"], made["embed.weight"].T)
+
+
+class Second(World):
+    """The second of two processes, whose first has nothing to say."""
+
+    def gathered(self, row: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.zeros_like(row), row])
+
+
+def test_one_number_has_no_variance_in_two_processes_either() -> None:
+    graph = graph_of(nn.BatchNorm1d(3).eval(), (1, 3))
+    (node,) = graph
+    assert isinstance(node.op, BatchNormalization)
+    norm = TrainedBatchNorm(node, node.op, Second(1, 2)).train()
+    x, scale, b = torch.randn(1, 3), torch.full((3,), 2.0), torch.ones(3)
+    torch.testing.assert_close(norm.run(x, scale, b), 2 * x + 1, atol=1e-4, rtol=0)  # epsilon
+    assert not norm.mean.any()
+
+
+def test_a_branch_without_weights_is_no_error() -> None:
+    text = worker.BRANCHES.replace("MatMul(%a, %v)", "Neg(%x)")
+    graph = parse_graph(text.replace("[4, 5]", "[4, 4]").replace("[1, 5]", "[1, 4]"))
+    run_pass(FineTune(data=[(x, y % 4) for x, y in worker.branching(8)], batch=1, lr=0.1), graph)
+    data = graph.value("u").data
+    assert data is not None
+    assert np.abs(data - 0.2).max() > 1e-4
 
 
 def test_the_weights_of_both_branches_of_an_if_train() -> None:

@@ -14,7 +14,7 @@ from irc.passes.distill import Distill
 from irc.passes.fine_tune import FineTune
 from irc.passes.training import Training
 from irc.text import parse_graph
-from tests.training.nets import graph_of, network, pairs, run_pass
+from tests.training.nets import constants, graph_of, largest_difference, network, pairs, run_pass
 
 
 class Failing:
@@ -29,6 +29,17 @@ def wide() -> list[Any]:
     return [(np.zeros((1, 3, 9, 8), np.float32), 0)]
 
 
+def broken(*_: Any) -> Any:
+    raise KeyError("labels")
+
+
+def other_classes() -> Distill:
+    teacher = network()
+    teacher[8] = torch.nn.Linear(8, 1)
+    return Distill(data=ITEMS, loss=("kl",), teacher=graph_of(teacher))
+
+
+EMPTY = np.zeros((0, 3, 8, 8), np.float32)
 ITEMS = pairs(12)
 CASES: dict[str, tuple[Training, type[IrcError], str]] = {
     "no data": (FineTune(), DataError, "fine-tune needs labelled data"),
@@ -39,6 +50,7 @@ CASES: dict[str, tuple[Training, type[IrcError], str]] = {
     "a missing module": (FineTune(data="no.such:thing"), DataError, "module 'no.such' cannot be imported"),
     "no function": (FineTune(data="numpy"), DataError, "'numpy' is not of the form package.module:function"),
     "no label": (FineTune(data=[x for x, _ in ITEMS]), DataError, "has no label, which the loss needs"),
+    "no rows": (Distill(data=[EMPTY]), DataError, "sample 0 has no rows; leave it out"),
     "labels too large": (FineTune(data=[(x, 5) for x, _ in ITEMS]), DataError, "label 5 is out of range"),
     "labels negative": (FineTune(data=[(x, -1) for x, _ in ITEMS]), DataError, "label -1 is out of range"),
     "labels of floats": (FineTune(data=[(x, 0.5) for x, _ in ITEMS]), DataError, "class numbers are integers"),
@@ -63,9 +75,24 @@ CASES: dict[str, tuple[Training, type[IrcError], str]] = {
     "no optimizer": (FineTune(data=ITEMS, optimizer=lambda p: None), OptionError, "optimizer gave a NoneType"),
     "no metric": (FineTune(data=ITEMS, patience=2), OptionError, "patience=2 needs a metric"),
     "no folder": (FineTune(data=ITEMS, checkpoint_every=2), OptionError, "checkpoint_every=2 needs checkpoint=FOLDER"),
+    "no folder for the log": (FineTune(data=ITEMS, log="no/such/log"), OptionError, "no folder 'no/such'; make it"),
+    "a file for a folder": (FineTune(data=ITEMS, checkpoint=__file__), OptionError, "is a file; name a folder"),
+    "a failing optimizer": (FineTune(data=ITEMS, optimizer=broken), OptionError, "optimizer failed: KeyError: 'la"),
+    "an optimizer of many losses": (
+        FineTune(data=ITEMS, optimizer=lambda p: torch.optim.LBFGS(p[0]["params"])),
+        OptionError,
+        "the optimizer's step failed: TypeError: LBFGS.step() missing 1 required positional argument: 'closure'",
+    ),
+    "a diverging weight": (
+        FineTune(data=ITEMS, loss=("1e4*cross-entropy",), lr=1e38),
+        OptionError,
+        "a weight is infinite or not a number after step 1 (epoch 1); give a smaller lr",
+    ),
     "a diverging loss": (FineTune(data=ITEMS, lr=1e30, batch=4), OptionError, "at step 2 (epoch 1); give a smaller lr"),
     "a teacher": (Distill(data=ITEMS, teacher=3), OptionError, "a int is no teacher; give a path of .onnx or .irc"),
     "a teacher's file": (Distill(data=ITEMS, teacher="no.onnx"), ModelError, "no.onnx"),
+    "a teacher of other classes": (other_classes(), OptionError, "[12, 5] in the model and [12, 1] in the teacher"),
+    "a failing loss": (FineTune(data=ITEMS, loss=(broken,)), OptionError, "'broken' failed: KeyError: 'labels'"),
     "a function's loss": (FineTune(data=ITEMS, loss=(lambda o, y: 3,)), OptionError, "gave int, not one number"),
 }
 
@@ -80,9 +107,6 @@ def test_refused(case: str) -> None:
 
 
 def test_a_metric_that_fails_is_told_as_the_users() -> None:
-    def broken(run: Any) -> float:
-        raise KeyError("labels")
-
     with pytest.raises(DataError, match="evaluate failed: KeyError: 'labels'"):
         run_pass(FineTune(data=ITEMS, evaluate=broken), graph_of(network()))
 
@@ -109,10 +133,30 @@ def test_layers_that_differ_by_more_than_channels_are_no_pair() -> None:
         run_pass(Distill(data=ITEMS, loss=("features:3=0",), teacher=graph_of(network(width=4))), graph_of(network()))
 
 
-def test_a_refusal_leaves_the_random_generators_and_the_graph_alone() -> None:
+class Interrupted:
+    """A metric that is interrupted when it is taken the second time."""
+
+    taken = 0
+
+    def __call__(self, run: Any) -> float:
+        self.taken += 1
+        if self.taken == 2:
+            raise KeyboardInterrupt
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    ("each", "stop"),
+    [
+        (FineTune(data=ITEMS, lr=1e30, batch=4), OptionError),
+        (FineTune(data=ITEMS, evaluate=Interrupted()), KeyboardInterrupt),
+    ],
+)
+def test_what_stops_leaves_the_random_generators_and_the_graph_alone(each: FineTune, stop: type[Exception]) -> None:
     graph = graph_of(network())
-    version, state = graph.version, torch.get_rng_state()
-    with pytest.raises(OptionError):
-        run_pass(FineTune(data=ITEMS, lr=1e30, batch=4), graph)
+    before, version, state = constants(graph), graph.version, torch.get_rng_state()
+    with pytest.raises(stop):
+        run_pass(each, graph)
     assert graph.version == version
+    assert largest_difference(constants(graph), before) == 0
     assert torch.get_rng_state().equal(state)

@@ -80,6 +80,57 @@ def test_a_loader_that_shuffles_gives_the_same_with_the_same_seed() -> None:
     assert largest_difference(first, trained(FineTune(data=loader, batch=8), graph, seed=1)) > 1e-5
 
 
+class Stream(torch.utils.data.IterableDataset[Any]):
+    """Pairs of an image without the axis of rows, of which nobody knows how many there are."""
+
+    def __init__(self, items: list[Pair]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return ((image[0], label) for image, label in self.items)
+
+
+def test_a_loader_of_a_stream_has_no_length() -> None:
+    graph, items = graph_of(network(), symbolic=True), pairs(20)
+    kind: Any = torch.utils.data.DataLoader
+    made = trained(FineTune(data=kind(Stream(items), batch_size=8), batch=8, epochs=2), graph)
+    assert largest_difference(made, trained(FineTune(data=loader_of(items), batch=8, epochs=2), graph)) == 0
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint64", "int8", "bool"])
+def test_class_numbers_are_of_any_integer_type(dtype: str) -> None:
+    graph, items = graph_of(network()), [(x, min(y, 1)) for x, y in pairs(8)]
+    made = trained(FineTune(data=[(x, np.array(y, dtype)) for x, y in items]), graph)
+    assert largest_difference(made, trained(FineTune(data=items), graph)) == 0
+
+
+SCALED = """\
+graph main(opset = 21) {
+  input %x: f32[1, 4]
+  input %by: f32[1, 4]
+  weight %w: f32[4, 5] = splat(0.1)
+  %m: f32[1, 4] = Mul(%x, %by)
+  %y: f32[1, 5] = MatMul(%m, %w)
+  return %y
+}
+"""
+
+
+def test_an_input_that_is_left_out_has_its_default() -> None:
+    graph = parse_graph(SCALED)
+    graph.defaults[graph.inputs[1]] = np.full((1, 4), 2, np.float32)
+    items = [x for x, _ in pairs(8, shape=(4,))]
+    labels = range(5)
+    short, whole = (
+        trained(FineTune(data=[(dict(zip(("x", "by"), given, strict=False)), y) for given, y in data]), graph)
+        for data in (
+            list(zip([(x,) for x in items], labels, strict=False)),
+            list(zip([(x, np.full((1, 4), 2, np.float32)) for x in items], labels, strict=False)),
+        )
+    )
+    assert largest_difference(short, whole) == 0
+
+
 class Fixed(nn.Module):
     """A model that has its batch of one written into it, by a view."""
 

@@ -53,6 +53,12 @@ def test_lower_can_be_better() -> None:
     np.testing.assert_array_equal(made, metric.seen[2])
 
 
+def test_any_metric_is_better_than_none() -> None:
+    metric = Scripted(float("nan"), 0.3, 0.2, float("nan"), 0.1, 0.1)
+    made, _ = tuned(metric, lower_is_better=True)
+    np.testing.assert_array_equal(made, metric.seen[4])
+
+
 def test_the_last_can_be_kept() -> None:
     metric = Scripted(0.9, 0.2, 0.1, 0.3, 0.4, 0.5)
     made, _ = tuned(metric, keep_best=False)

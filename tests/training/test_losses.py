@@ -37,6 +37,31 @@ def fixed(seed: int = 0) -> nn.Sequential:
     return made
 
 
+@pytest.mark.parametrize("loss", ["mse", "features:[0-5]"])
+def test_relative_to_the_whole_first_batch_however_it_runs(
+    loss: str, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = Distill(data=[x for x, _ in pairs(16)], loss=(loss,), batch=16, batch_norm="freeze", log=str(log))
+    teacher = graph_of(network(1, width=12))
+    whole = first_loss(each, graph_of(network()), log, teacher=teacher)
+    monkeypatch.setattr("irc.passes.training.can_stack", lambda runs, items: False)
+    assert first_loss(each, graph_of(network()), log, teacher=teacher) == pytest.approx(whole, rel=TOLERANCE)
+
+
+def test_inputs_go_to_the_teacher_by_name(log: Path) -> None:
+    student, teacher = (
+        parse_graph(
+            f"graph main(opset = 21) {{\n  input %{first}: f32[1, 4]\n  input %{second}: f32[1, 4]\n"
+            "  weight %w: f32[4] = splat(2.0)\n  %d: f32[1, 4] = Sub(%a, %b)\n  %y: f32[1, 4] = Mul(%d, %w)\n"
+            "  return %y\n}\n"
+        )
+        for first, second in ("ab", "ba")
+    )
+    random = np.random.default_rng(0)
+    data = [{name: random.normal(size=(1, 4)).astype(np.float32) for name in "ab"} for _ in range(4)]
+    assert first_loss(Distill(data=data, log=str(log)), student, log, teacher=teacher) == 0
+
+
 def stacked(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     items = pairs(count)
     return torch.from_numpy(np.concatenate([x for x, _ in items])), torch.tensor([y for _, y in items])

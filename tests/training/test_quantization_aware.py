@@ -13,6 +13,8 @@ import torch
 import irc.api
 from irc.analysis.saturation import largest_sums
 from irc.backends.registry import find_target
+from irc.execution import Executable
+from irc.execution.training.weights import trained_weights
 from irc.graph import Graph
 from irc.ops.fake_quant import FakeQuant
 from irc.passes import Calibrate, FineTune, FoldBatchNorm, InsertFakeQuant
@@ -20,6 +22,7 @@ from irc.passes.base import Pass
 from irc.passes.context import Context
 from irc.passes.scale_limits import scale_against_saturation
 from irc.target import Target
+from irc.text import parse_graph
 from irc.types import Array
 from irc.verify import verify
 from tests.training.nets import accuracy, constants, graph_of, network, pairs
@@ -53,6 +56,27 @@ def test_weights_and_scales_move_zero_points_do_not() -> None:
         assert a.op == b.op
         if isinstance(a.op, FakeQuant):
             assert np.array_equal(a.constant(2), b.constant(2))  # type: ignore[arg-type]  # both are there
+
+
+def test_single_numbers_of_arithmetic_stay_as_they_are_when_quantized() -> None:
+    graph = parse_graph(
+        """\
+graph main(opset = 21) {
+  input %x: f32[N, 4]
+  weight %half: f32[1] = splat(0.5)
+  weight %w: f32[4, 5] = splat(0.1)
+  weight %s: f32[] = 0.01
+  weight %t: f32[] = 0.01
+  weight %z: i8[] = 0
+  %q: f32[1] = irc.FakeQuant(%half, %s, %z)
+  %v: f32[4, 5] = irc.FakeQuant(%w, %t, %z)
+  %m: f32[N, 4] = Mul(%x, %q)
+  %y: f32[N, 5] = MatMul(%m, %v)
+  return %y
+}
+"""
+    )
+    assert [v.name for v in trained_weights(Executable(graph, trainable=True), (), (), "test", {})] == ["w", "t"]
 
 
 def test_scales_stay_positive_whatever_the_learning_rate() -> None:

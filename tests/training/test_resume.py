@@ -10,11 +10,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from irc.errors import DataError
 from irc.execution.training.checkpoint import FILE, read_checkpoint, write_checkpoint
+from irc.execution.training.distributed import World
+from irc.execution.training.identity import graph_digest
+from irc.graph import Graph
 from irc.passes.distill import Distill
 from irc.passes.fine_tune import FineTune
 from tests.training import worker
@@ -78,7 +82,8 @@ def test_the_bits_are_those_of_an_uninterrupted_training(job: str, number: signa
     assert (tmp_path / "resumed.log").read_bytes() == (tmp_path / "whole.log").read_bytes()
     again = finish(tmp_path, job, "again", "checkpoint")
     assert "had finished this training" in again
-    assert (tmp_path / "again.0").read_bytes() == (tmp_path / "whole.0").read_bytes()
+    for kind in ("0", "log"):
+        assert (tmp_path / f"again.{kind}").read_bytes() == (tmp_path / f"whole.{kind}").read_bytes()
 
 
 ITEMS = pairs(12)
@@ -136,6 +141,25 @@ def test_a_checkpoint_of_another_training_is_refused(other: str, tmp_path: Path)
     each, graph, seed = make()
     with pytest.raises(DataError, match=f"the checkpoint in '{folder}' is of a training {said}"):
         run_pass(replace(each, checkpoint=folder), graph, seed=seed)
+
+
+def test_processes_that_find_different_checkpoints_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(World):
+        def total(self, value: float) -> float:
+            return value + 8  # the other one's step
+
+    monkeypatch.setattr("irc.passes.training.join_world", lambda: Other(0, 2))
+    with pytest.raises(DataError, match="give a folder that all of them see"):
+        run_pass(FineTune(checkpoint=str(tmp_path), **BASE), graph_of(network()))
+
+
+def test_a_digest_reads_texts_and_not_where_they_are() -> None:
+    def made() -> Graph:
+        graph = Graph()
+        graph.add_constant(np.array(["".join(["a", "b"])], object))
+        return graph
+
+    assert graph_digest(made()) == graph_digest(made())
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

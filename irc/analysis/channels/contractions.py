@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from irc.analysis.channels.arrays import padded, spread, varying, zeros
-from irc.analysis.channels.trace import Trace
+from irc.analysis.channels.arrays import core, padded, spread, varying, zeros
+from irc.analysis.channels.trace import Barrier, Trace
 from irc.graph import Node, Use, Value
 from irc.ops.conv import Conv, ConvTranspose
 from irc.ops.linear import Gemm
@@ -123,9 +123,12 @@ def _product(trace: Trace, node: Node, a: Value, b: Value, turn_a: bool, turn_b:
         return None
     if trace.read(a) is None and trace.read(b) is None:
         return None
-    return data_by_data(
-        trace, node, _turned(trace.read_or_zeros(a), turn_a), _turned(trace.read_or_zeros(b), turn_b)
-    )
+    x, y = trace.read_or_zeros(a), trace.read_or_zeros(b)
+    made = data_by_data(trace, node, _turned(x, turn_a), _turned(y, turn_b))
+    for held, other in ((core(x), b), (core(y), a)):
+        if trace.read(other) is None and (held[trace.labels.roots[held] == 0] != 0).any():
+            trace.barriers.append(Barrier(node, f"it multiplies them with '{other.name}', which is not pruned"))
+    return made
 
 
 def data_by_weight(trace: Trace, node: Node, x: Array, weight: Value, use: Use, turned: bool) -> Array:

@@ -28,6 +28,7 @@ from irc.types import Array
 CRITERIA = ("l1", "l2", "bn-scale", "lamp", "fpgm", "taylor", "hessian", "softmax", "random")
 FROM_DATA = ("taylor", "hessian")
 _GLOBAL = ("bn-scale", "lamp", "taylor", "hessian", "random")  # comparable between groups as they are
+_DIGITS = 12  # of sums of float64
 
 Scores = Callable[[Group, Sequence[Unit]], Array]
 
@@ -68,10 +69,13 @@ def from_weights(channels: Channels, criterion: str, *, gamma: float = 1.0, seed
 
 
 def comparable(criterion: str, scores: Array) -> Array:
-    """Scores that units of different groups can be ranked by: those of norms over their group's mean."""
+    """Scores that units of different groups can be ranked by: those of norms over their group's mean.
+
+    Rounded to what they are exact to, so that groups of equal units have equal scores.
+    """
     if criterion in _GLOBAL or not scores.size:
         return scores
-    return scores / max(float(scores.mean()), np.finfo(float).tiny)
+    return np.asarray(np.round(scores / max(float(scores.mean()), np.finfo(float).tiny), _DIGITS))
 
 
 def has_norm_scale(channels: Channels, group: Group) -> bool:
@@ -136,5 +140,7 @@ def _distances(channels: Channels, group: Group, units: Sequence[Unit]) -> Array
             continue
         vectors = np.stack([rows[p].reshape(-1) for p in places])
         norms = (vectors * vectors).sum(1)
-        squared += np.maximum(norms[:, None] + norms[None] - 2 * vectors @ vectors.T, 0)
+        both = norms[:, None] + norms[None]
+        apart = both - 2 * vectors @ vectors.T
+        squared += np.where(apart > both * 10.0**-_DIGITS, apart, 0)  # less is rounding: they are equal
     return np.asarray(np.sqrt(squared).sum(1))

@@ -55,9 +55,14 @@ def movement(trace: Trace, node: Node) -> None:
 
 
 def _freeze_indices(trace: Trace, node: Node) -> None:
-    """Where elements are taken from must not change with the channels of what says so."""
+    """Places, sizes and axes must not change with the channels of what says so."""
     for value in node.inputs[1:]:
-        trace.freeze(value, node, f"{node.op.title} takes elements where it says")
+        trace.freeze(value, node, "its places, sizes or axes are computed from them")
+
+
+def _freeze_parameters(trace: Trace, node: Node) -> None:
+    """What is scaled has no channels to lose, so what scales it must not lose any."""
+    trace.barrier(node, "it scales something without channels")
 
 
 def _moved_by_data(trace: Trace, node: Node, held: Array) -> list[Array] | None:
@@ -123,6 +128,7 @@ def expand(trace: Trace, node: Node) -> None:
     if held is None or trace.static(node.input(1)) is not None:
         movement(trace, node)
         return
+    _freeze_indices(trace, node)
     trace.give(node.output, spread(padded(held, len(trace.shape(node.output))), trace.shape(node.output)))
 
 
@@ -159,6 +165,7 @@ def depth_to_space(trace: Trace, node: Node) -> None:
 def pad(trace: Trace, node: Node) -> None:
     """Along a uniform axis the border is like the inside; new channels at a labelled one get labels of their own."""
     assert isinstance(node.op, Pad)
+    _freeze_indices(trace, node)
     held = trace.read(node.input(0))
     pads = trace.static(node.input(1))
     if held is None:
@@ -194,6 +201,7 @@ def window(trace: Trace, node: Node) -> None:
 
 def resize(trace: Trace, node: Node) -> None:
     """Axes that change their size are uniform, the others keep their labels."""
+    _freeze_indices(trace, node)
     value = node.input(0)
     held = trace.read(value)
     if held is None or value is None:
@@ -220,6 +228,7 @@ def softmax(trace: Trace, node: Node) -> None:
 
 def along_axis(trace: Trace, node: Node) -> None:
     """ArgMax, TopK, cumulative sums: what they go along stays whole."""
+    _freeze_indices(trace, node)
     held = trace.read(node.input(0))
     if held is None:
         return
@@ -239,6 +248,7 @@ def along_axis(trace: Trace, node: Node) -> None:
 
 def reduction(trace: Trace, node: Node) -> None:
     """An axis disappears; statistics are taken over what survives of it."""
+    _freeze_indices(trace, node)
     held = trace.read(node.input(0))
     if held is None:
         return
@@ -262,6 +272,7 @@ def normalization(trace: Trace, node: Node) -> None:
     """Layer and RMS norm, which broadcast scale and bias against x; statistics over what survives."""
     held = trace.read(node.input(0))
     if held is None:
+        _freeze_parameters(trace, node)
         return
     if node.op.name == "LRN":
         trace.barrier(node, "LRN sums over neighbouring channels")
@@ -276,6 +287,7 @@ def channel_norm(trace: Trace, node: Node) -> None:
     """Batch, instance and group norm: parameters lie along axis 1."""
     held = trace.read(node.input(0))
     if held is None:
+        _freeze_parameters(trace, node)
         return
     others = tuple(k for k in range(held.ndim) if k != 1)
     if isinstance(node.op, GroupNormalization):
@@ -302,6 +314,7 @@ def fake_quant(trace: Trace, node: Node) -> None:
     assert value is not None
     held = trace.read(value)
     if held is None:
+        _freeze_parameters(trace, node)
         if all(p is None or len(trace.shape(p)) < 2 for p in node.inputs[1:]):
             same(trace, node)
         return  # a weight with a scale for each block of it is none that could be sliced

@@ -59,7 +59,8 @@ class Trace:
     of : the label array of every labelled activation
     sources : for a value that is moved out of a constant, that constant and the flat index of each element in it
     roles : of constants
-    followed : the uses of constants, and of what is moved out of them, that roles account for
+    tied : of every constant its tied uses, each with the labels of its roles that vary
+    followed : the uses of constants, and of what is moved out of them, that tied roles account for
     barriers : what keeps channels whole
     """
 
@@ -70,6 +71,7 @@ class Trace:
         self.of: dict[Value, Array] = {}
         self.sources: dict[Value, tuple[Value, Array]] = {}
         self.roles: dict[tuple[Value, Use | None], list[Array]] = {}
+        self.tied: dict[Value, dict[Use, list[Array]]] = {}
         self.followed: set[Use] = set()
         self.barriers: list[Barrier] = []
         self.number: dict[Node, int] = {}
@@ -80,6 +82,7 @@ class Trace:
         for value in graph.outputs:
             self.freeze(value, None, f"it is the graph's output '{value.name}'")
         self._freeze_unfollowed()
+        self._freeze_untied()
 
     def _is_arithmetic_of_shapes(self, node: Node) -> bool:
         """Whether the node computes whole numbers from shapes and constants, which are no channels."""
@@ -137,13 +140,18 @@ class Trace:
 
         tied : it is one weight at all such uses, and stays one; roles that vary along the same axes unify
         """
-        self.followed.add(use)
         labels = self.labels.canonical(spread(labels, self.shape(value)))
+        constant, index = self.sources.get(value, (value, None))
+        tied = tied or index is not None
+        if tied:
+            self.followed.add(use)
+            self.tied.setdefault(constant, {}).setdefault(use, [])
         if not varying(labels):
             return
-        constant, index = self.sources.get(value, (value, None))
         if index is not None:
-            labels, tied = self._at_source(constant, index, labels), True
+            labels = self._at_source(constant, index, labels)
+        if tied:
+            self.tied[constant][use].append(labels)
         held = self.roles.setdefault((constant, None if tied else use), [])
         for other in held:
             if varying(self.labels.canonical(other)) == varying(labels):
@@ -164,6 +172,18 @@ class Trace:
                 self.labels.freeze(self.labels.canonical(labels))
                 user = unknown[0].user
                 self.barriers.append(Barrier(user if isinstance(user, Node) else None, f"it reads '{value.name}'"))
+
+    def _freeze_untied(self) -> None:
+        """Keep whole the axes of a weight that another of its tied uses reads whole: the input, or words, say."""
+        for constant, uses in self.tied.items():
+            for labels in self.roles.get((constant, None), []):
+                axes = varying(self.labels.canonical(labels))
+                for use, mine in uses.items():
+                    if axes and all(varying(self.labels.canonical(each)) != axes for each in mine):
+                        self.labels.freeze(labels)
+                        user = use.user if isinstance(use.user, Node) else None
+                        self.barriers.append(Barrier(user, f"it reads '{constant.name}' along an axis that stays"))
+                        break
 
     def _at_source(self, constant: Value, index: Array, labels: Array) -> Array:
         """Labels of a moved constant where its elements come from; those that were not taken follow them."""

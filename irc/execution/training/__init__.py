@@ -1,6 +1,7 @@
 """Training: ordinary PyTorch on lowered graphs, whose weights then go back into the graph.
 
     recipe       how to train: the numbers, checked
+    user_code    what goes wrong in the user's code
     data         samples and labels, epoch by epoch, in batches
     chunks       batches as tensors, shared out among processes
     stacking     whether samples may run as one batch
@@ -9,6 +10,7 @@
     matching     losses that hold layers against the teacher's
     objective    model, teacher and losses as one module, on one batch
     weights      which constants are trained, and how
+    tying        weights that are one
     batch_norm   batch normalization in training mode, over all processes
     steps        learned step sizes: the scales of FakeQuants
     optimizers   optimizers and learning rates by name

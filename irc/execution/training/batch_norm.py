@@ -48,11 +48,15 @@ class TrainedBatchNorm(nn.Module):
     def run(self, x: torch.Tensor, scale: torch.Tensor, b: torch.Tensor, *_: Any) -> torch.Tensor:
         """As the op does it; the node's constant statistics are passed in and not used."""
         elements = x.numel() // x.shape[1] if x.ndim > 1 else 1
-        if not self.training or self.world.size * elements == 1:  # one number has no variance
-            return self.op.run(x, scale, b, self.mean, self.var)
+        if not self.training or self.world.size * elements == 1:
+            return self._kept(x, scale, b)
         if self.world.size == 1 and x.dtype == self.mean.dtype == scale.dtype:
             return F.batch_norm(x, self.mean, self.var, scale, b, True, 1 - self.op.momentum, self.op.epsilon)
         return self._together(x, scale, b, elements)
+
+    def _kept(self, x: torch.Tensor, scale: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """With the running statistics: in use, and in training where there is one number, which has no variance."""
+        return self.op.run(x, scale, b, self.mean, self.var)
 
     def _together(self, x: torch.Tensor, scale: torch.Tensor, b: torch.Tensor, elements: int) -> torch.Tensor:
         """With the statistics of all processes, put together as Chan et al. (1979) do: no difference of large sums."""
@@ -65,11 +69,12 @@ class TrainedBatchNorm(nn.Module):
         rows = self.world.gathered(torch.cat([count, mean, squares]))
         counts, means, sums = rows[:, :1], rows[:, 1 : 1 + len(mean)], rows[:, 1 + len(mean) :]
         total = counts.sum().detach()
+        if total == 1:
+            return self._kept(x, scale, b)
         mean = (counts * means).sum(0) / total
         squares = ((counts > 0) * sums + counts * (means - mean) ** 2).sum(0)
         variance = squares / total
-        if total > 1:
-            self._follow(mean.detach(), squares.detach() / (total - 1))
+        self._follow(mean.detach(), squares.detach() / (total - 1))
         gain = scale * torch.rsqrt(variance + self.op.epsilon)
         return ((held - mean.reshape(shape)) * gain.reshape(shape) + b.reshape(shape)).to(x.dtype)
 

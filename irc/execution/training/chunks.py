@@ -56,7 +56,7 @@ def _stack(items: list[Item], names: list[str]) -> Chunk:
 
 def _tensor(arrays: list[Array]) -> Any:
     """The arrays along one another, in memory of its own (so that its alignment does not depend on who made it)."""
-    return to_torch(np.array(arrays[0], order="C") if len(arrays) == 1 else np.concatenate(arrays), copy=True)
+    return to_torch(np.array(arrays[0], order="C") if len(arrays) == 1 else np.concatenate(arrays))
 
 
 def shared_out(chunks: list[Chunk], world: World, *, stacked: bool) -> list[Chunk]:

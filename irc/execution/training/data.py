@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from irc.arrays import without_tensors
-from irc.errors import DataError, IrcError
-from irc.execution.samples import Sample, check_sample, input_signature
+from irc.errors import DataError
+from irc.execution.samples import Sample, Samples, check_sample, input_signature
 from irc.execution.training.randomness import generator, seed_epoch
+from irc.execution.training.user_code import user_code
 from irc.graph import Graph
 from irc.names import call
 from irc.types import Array
@@ -77,6 +78,7 @@ class TrainingData:
         self.labelled = labelled
         self.graph = graph
         self.names = [v.name for v in graph.inputs]
+        self.defaults = {v.name: data for v, data in graph.defaults.items()}
         self.signature = [
             (n, replace(t, shape=(None, *t.shape[1:])) if t is not None and t.shape else t, optional)
             for n, t, optional in input_signature(graph)
@@ -119,13 +121,8 @@ class TrainingData:
         return self.source if _is_read(self.source) else self.source()
 
     def _guarded(self, read: Callable[[], Any], number: int = 0) -> Any:
-        """What `read` gives; what goes wrong in the user's code is told as the user's."""
-        try:
+        with user_code(f"{self.name}: data failed at sample {number}", DataError):
             return read()
-        except (IrcError, StopIteration):
-            raise
-        except Exception as error:  # whatever the user's iterable raises
-            raise DataError(f"{self.name}: data failed at sample {number}: {type(error).__name__}: {error}") from error
 
     def _checked(self, read: Callable[[], tuple[int, Any]]) -> Iterator[Item]:
         count = 0
@@ -144,6 +141,9 @@ class TrainingData:
         except DataError as error:
             raise DataError(f"{self.name}: {error}") from None
         rows = next((len(array) for array in sample.values() if array.ndim), 1)
+        if not rows:
+            raise DataError(f"{self.name}: sample {number} has no rows; leave it out")
+        sample = {n: sample[n] if n in sample else self.defaults[n] for n in self.names}
         return Item(sample, None if label is None else self._label(label, rows, number), rows)
 
     def _split(self, raw: Any, number: int) -> tuple[Any, Any]:
@@ -222,16 +222,16 @@ class TrainingData:
     def steps_per_epoch(self) -> int:
         """How many batches there are, by the length where there is one, else by reading all once."""
         opened = self._guarded(self._open)
-        known = len(opened) if isinstance(opened, Sized) else getattr(opened, "count", None)
-        if not isinstance(known, int) or isinstance(opened, str):
+        known = opened.count if isinstance(opened, Samples) else _length(opened)
+        if known is None:
             return sum(1 for _ in self.batches(0))
         items = -(-self.batch // self.head(1)[0].rows)  # in a step
         return -(-known // items)
 
     @property
-    def length(self) -> int:
-        """How many items there are, where that is known without reading; else -1."""
-        return len(self.source) if isinstance(self.source, Sized) and not isinstance(self.source, str) else -1
+    def length(self) -> int | None:
+        """How many items there are, where the source knows."""
+        return _length(self.source)
 
 
 def _is_read(source: Any) -> bool:
@@ -241,6 +241,15 @@ def _is_read(source: Any) -> bool:
 
 def _is_numbered(source: Any) -> bool:
     return hasattr(source, "__getitem__") and isinstance(source, Sized)
+
+
+def _length(source: Any) -> int | None:
+    if isinstance(source, str) or not isinstance(source, Sized):
+        return None
+    try:
+        return len(source)
+    except (TypeError, NotImplementedError):  # as of a DataLoader of a stream
+        return None
 
 
 def _numbered(source: Any, number: int) -> tuple[int, Any]:

@@ -6,6 +6,7 @@ import atexit
 import inspect
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch.distributed as dist
 from torch import nn
 
 _GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
+_PATIENCE = timedelta(days=1)  # the others wait while the first process evaluates
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def join_world() -> World:
     if not all(name in os.environ for name in _GIVEN):
         return World()
     if not dist.is_initialized():
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=_PATIENCE)
         atexit.register(_leave)
     return World(dist.get_rank(), dist.get_world_size())
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
-import numpy as np
-
 from irc.errors import DataError
 from irc.execution.training.data import Item, TrainingData
 from irc.graph import Graph
+from irc.types import Array
 
 _SAMPLES = 4  # whose digest stands for the data
 
@@ -25,8 +24,8 @@ def graph_digest(graph: Graph) -> str:
         for value in inner.constants:
             data = value.data
             assert data is not None
-            digest.update(repr((value.name, data.shape, data.dtype.name)).encode())
-            digest.update(data.tobytes())
+            digest.update(value.name.encode())
+            _update(digest, data)
         digest.update(repr(inner.output_names).encode())
     return digest.hexdigest()
 
@@ -36,12 +35,16 @@ def data_digest(data: TrainingData) -> str:
     digest = blake2b(repr(data.length).encode(), digest_size=16)
     for item in data.head(_SAMPLES):
         for array in _arrays(item):
-            digest.update(repr((array.shape, array.dtype.name)).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            _update(digest, array)
     return digest.hexdigest()
 
 
-def _arrays(item: Item) -> Iterable[np.ndarray]:
+def _update(digest: blake2b, array: Array) -> None:
+    digest.update(repr((array.shape, array.dtype.name)).encode())
+    digest.update(repr(array.tolist()).encode() if array.dtype.kind == "O" else array.tobytes())  # texts are objects
+
+
+def _arrays(item: Item) -> Iterable[Array]:
     yield from item.sample.values()
     if isinstance(item.label, dict):
         yield from item.label.values()

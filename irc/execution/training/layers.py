@@ -97,6 +97,12 @@ def paired_layers(student: Graph, teacher: Graph, target: str) -> list[tuple[Lay
     return pairs
 
 
+def paired_inputs(student: Graph, teacher: Graph) -> list[int]:
+    """The places of the student's inputs in the order in which the teacher takes them: by name, else as they are."""
+    mine, theirs = ([value.name for value in graph.inputs] for graph in (student, teacher))
+    return [mine.index(name) for name in theirs] if set(mine) == set(theirs) else list(range(len(mine)))
+
+
 def counterpart(value: Value, student: Graph, teacher: Graph) -> Value | None:
     """The teacher's value that means the same as one of the student: of the node, or input, of the same name.
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from irc.atomic import atomic_file
-from irc.errors import OptionError
+from irc.errors import DataError, OptionError
 from irc.execution.training.batch_norm import TrainedBatchNorm
 from irc.execution.training.checkpoint import read_checkpoint, write_checkpoint
 from irc.execution.training.chunks import chunks_of, shared_out
@@ -30,6 +30,7 @@ from irc.execution.training.optimizers import Schedule, make_optimizer
 from irc.execution.training.randomness import random_state, set_random_state
 from irc.execution.training.recipe import Recipe
 from irc.execution.training.steps import StepSizes
+from irc.execution.training.user_code import user_code
 from irc.execution.training.weights import parameter_groups
 from irc.graph import Value
 from irc.report.progress import LiveTitle, Progress
@@ -58,7 +59,7 @@ class Task:
     stacked: bool = True
     branches: bool = False
     evaluate: Callable[[], float] | None = None
-    after_epoch: Callable[[], None] = lambda: None
+    after_epoch: Sequence[Callable[[], None]] = ()
     identity: dict[str, str] = field(default_factory=dict)
 
 
@@ -68,7 +69,7 @@ def train(task: Task) -> History:
     Raises
     ------
     DataError : a sample or a checkpoint does not fit.
-    OptionError : the loss became infinite or not a number.
+    OptionError : the loss or a weight became infinite or not a number.
     KeyboardInterrupt : with a text that says how to go on.
     """
     return _Loop(task).run()
@@ -120,16 +121,20 @@ class _Loop:
             if self.random is not None:
                 set_random_state(self.random)
         self.task.objective.train()
-        for items in self._shown(batches):
-            self._step(items)
-            self.position += 1
-            if self.step == self.recipe.steps:
-                break
-            every = self.recipe.checkpoint_every
-            if every and self.step % every == 0:
-                self._save()
+        with closing(self._shown(batches)) as shown:
+            for items in shown:
+                self._step(items)
+                self.position += 1
+                if self.step == self.recipe.steps:
+                    break
+                every = self.recipe.checkpoint_every
+                if every and self.step % every == 0:
+                    self._save()
+        if not all(bool(held.isfinite().all()) for held in self._state().values()):
+            raise self._diverged(f"a weight is infinite or not a number after step {self.step}")
         self.task.objective.eval()
-        self.task.after_epoch()
+        for hold in self.task.after_epoch:
+            hold()
         self.history.epoch_steps.append(self.step)
         self.epoch, self.position = self.epoch + 1, 0
         self.history.done = self.step == self.recipe.steps if self.recipe.steps else self.epoch == self.recipe.epochs
@@ -142,7 +147,7 @@ class _Loop:
         self._save()
         self._log()
 
-    def _shown(self, batches: Iterator[list[Item]]) -> Iterator[list[Item]]:
+    def _shown(self, batches: Iterator[list[Item]]) -> Generator[list[Item]]:
         """The batches, with progress shown by the first process."""
         of = f"/{self.recipe.epochs}" if self.epoch_length else ""
         self.title = LiveTitle(f"{self.recipe.name}, epoch {self.epoch + 1}{of}")
@@ -159,8 +164,8 @@ class _Loop:
 
     def _step(self, items: list[Item]) -> None:
         task = self.task
-        names = [v.name for v in task.objective.student.graph.inputs]
-        chunks = shared_out(chunks_of(items, names, stacked=task.stacked), task.world, stacked=task.stacked)
+        chunks = chunks_of(items, task.data.names, stacked=task.stacked)
+        chunks = shared_out(chunks, task.world, stacked=task.stacked)
         self.schedule.set(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
@@ -170,21 +175,26 @@ class _Loop:
                     norm.counted = chunk.share > 0
                 task.scales.rows = chunk.rows
                 loss = self.module(chunk)
-                torch.autograd.backward(loss * (chunk.share * task.world.size))  # DDP takes the mean over processes
+                if loss.requires_grad:  # not if an If has chosen a branch without weights
+                    torch.autograd.backward(loss * (chunk.share * task.world.size))  # DDP takes the mean over processes
             total += float(loss.detach()) * chunk.share if chunk.share else 0.0
         total = task.world.total(total)
         if not math.isfinite(total):
-            raise OptionError(
-                f"{self.recipe.name}: the loss is {total} at step {self.step + 1} (epoch {self.epoch + 1}); give a "
-                f"smaller lr than {self.recipe.lr:g}, a longer warmup, or clip=1"
-            )
+            raise self._diverged(f"the loss is {total} at step {self.step + 1}")
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
-        self.optimizer.step()
+        with user_code(f"{self.recipe.name}: the optimizer's step failed", OptionError):
+            self.optimizer.step()
         task.scales.keep_positive()
         self.step += 1
         self.history.losses.append(total)
         self._say()
+
+    def _diverged(self, what: str) -> OptionError:
+        return OptionError(
+            f"{self.recipe.name}: {what} (epoch {self.epoch + 1}); give a smaller lr than {self.recipe.lr:g}, a longer "
+            "warmup, or clip=1"
+        )
 
     def _quiet(self, more: bool) -> AbstractContextManager[None]:
         """Gradients are exchanged with the last chunk of a step only."""
@@ -198,11 +208,16 @@ class _Loop:
         assert self.task.evaluate is not None
         value = self.task.world.agreed(self.task.evaluate() if self.task.world.is_first else 0.0)
         earlier = self.history.metrics
-        sign = -1 if self.recipe.lower_is_better else 1
-        if not earlier or sign * value > sign * earlier[self.history.best]:
+        if not earlier or self._is_better(value, earlier[self.history.best]):
             self.history.best = len(earlier)
             self.best = {name: held.clone() for name, held in self._state().items()}
         earlier.append(value)
+
+    def _is_better(self, metric: float, than: float) -> bool:
+        """By the metric; any number is better than none."""
+        if math.isnan(than):
+            return not math.isnan(metric)
+        return metric < than if self.recipe.lower_is_better else metric > than
 
     def _state(self) -> dict[str, torch.Tensor]:
         """What training changes: weights, projections and the statistics of batch norms."""
@@ -223,7 +238,15 @@ class _Loop:
         return Path(self.recipe.checkpoint)
 
     def _resume(self) -> None:
-        found = read_checkpoint(self._folder) if self.recipe.checkpoint else None
+        if not self.recipe.checkpoint:
+            return
+        found = read_checkpoint(self._folder)
+        step = -1 if found is None else found["step"]
+        if self.task.world.total(step) != self.task.world.size * step:
+            raise DataError(
+                f"{self.recipe.name}: the processes find different checkpoints in '{self.recipe.checkpoint}'; give a "
+                "folder that all of them see"
+            )
         if found is None:
             return
         check_identity(found["identity"], self.task.identity, self.recipe.checkpoint, self.recipe.name)
@@ -236,6 +259,7 @@ class _Loop:
         self.history.resumed = self.saved = self.step
         if not self.history.done:
             self.optimizer.load_state_dict(found["optimizer"])
+        self._log()
 
     def _save(self) -> None:
         if not self.recipe.checkpoint or not self.task.world.is_first:

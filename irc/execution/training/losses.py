@@ -25,6 +25,7 @@ from torch import nn
 
 from irc.errors import DataError, OptionError
 from irc.execution.executable import Executable
+from irc.execution.training.user_code import user_code
 from irc.graph import Graph, Value
 
 KINDS = ("cross-entropy", "mse", "kl", "features", "reconstruction")
@@ -62,8 +63,8 @@ class Loss(nn.Module):
     def attach(self, student: Executable) -> None:
         """Take what it needs of the executable."""
 
-    def prepare(self, reading: Reading) -> None:
-        """Look at the first batch."""
+    def prepare(self, readings: Sequence[Reading]) -> None:
+        """Look at the first batch, in the parts in which it runs."""
 
     def forward(self, reading: Reading) -> torch.Tensor:
         raise NotImplementedError
@@ -147,10 +148,11 @@ class CrossEntropy(Loss):
         classes = z.shape[axis]
         if labels.is_floating_point():
             raise DataError(f"the labels of output '{self.output}' are {labels.dtype}; class numbers are integers")
+        labels = labels.long()
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
             raise DataError(f"label {wrong} is out of range: output '{self.output}' has {classes} classes, from 0 on")
-        return F.cross_entropy(z.movedim(axis, 1), labels.long())
+        return F.cross_entropy(z.movedim(axis, 1), labels)
 
     def _axis(self, z: torch.Tensor, labels: torch.Tensor) -> int:
         """The axis of z that the labels do not have."""
@@ -185,11 +187,20 @@ class LabelError(Loss):
 class Divergence(Loss):
     """T^2 KL(softmax(t / T) || softmax(z / T)), mean over all places but the axis of the classes."""
 
-    def __init__(self, student: Value, teacher: Value, temperature: float) -> None:
+    def __init__(self, output: str, student: Value, teacher: Value, temperature: float) -> None:
         mine, theirs = logits_of(student), logits_of(teacher)
         super().__init__([mine.value], [theirs.value])
+        self.output = output
         self.axis = mine.axis
         self.temperature = temperature
+
+    def prepare(self, readings: Sequence[Reading]) -> None:
+        z, t = readings[0].student[self.student[0]], readings[0].teacher[self.teacher[0]]
+        if z.shape != t.shape:
+            raise OptionError(
+                f"output '{self.output}' has shape {list(z.shape)} in the model and {list(t.shape)} in the teacher; "
+                "kl compares the same classes"
+            )
 
     def forward(self, reading: Reading) -> torch.Tensor:
         z, t = reading.student[self.student[0]], reading.teacher[self.teacher[0]]
@@ -211,7 +222,8 @@ class Custom(Loss):
     def forward(self, reading: Reading) -> torch.Tensor:
         outputs = {n: reading.student[v] for n, v in zip(self.names, self.student, strict=True)}
         targets = {n: reading.teacher[v] for n, v in zip(self.teacher_names, self.teacher, strict=True)}
-        made = self.function(outputs, *([targets] if self.teacher_names else []), reading.labels)
+        with user_code(f"the loss function '{_name(self.function)}' failed", OptionError):
+            made = self.function(outputs, *([targets] if self.teacher_names else []), reading.labels)
         if not isinstance(made, torch.Tensor) or made.numel() != 1:
             said = f"shape {list(made.shape)}" if isinstance(made, torch.Tensor) else type(made).__name__
             raise OptionError(f"the loss function '{_name(self.function)}' gave {said}, not one number as a tensor")

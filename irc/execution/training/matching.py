@@ -39,10 +39,11 @@ class Matching(Loss):
         """The student's value."""
         return reading.student[self.student[0]]
 
-    def prepare(self, reading: Reading) -> None:
+    def prepare(self, readings: Sequence[Reading]) -> None:
         with torch.no_grad():
-            s, t = self.made(reading), reading.teacher[self.teacher[0]]
-            square = (t.double() ** 2).mean()
+            pairs = [(self.made(reading), reading.teacher[self.teacher[0]]) for reading in readings]
+            square = torch.cat([t.double().flatten() for _, t in pairs]).square().mean()
+            s, t = pairs[0]
             self.scale = (1 / square if square > 0 else torch.ones_like(square)).to(t.dtype)
             differing = [i for i in range(s.ndim) if s.shape[i] != t.shape[i]] if s.ndim == t.ndim else []
             if s.shape != t.shape and len(differing) != 1:
@@ -52,7 +53,7 @@ class Matching(Loss):
                 )
             if differing:
                 self.axis = differing[0]
-                self.projection = nn.Parameter(least_squares(s, t, self.axis))
+                self.projection = nn.Parameter(least_squares(pairs, self.axis))
 
     def forward(self, reading: Reading) -> torch.Tensor:
         s, t = self.made(reading), reading.teacher[self.teacher[0]]
@@ -61,15 +62,17 @@ class Matching(Loss):
         return torch.mean((s - t) ** 2) * self.scale
 
 
-def least_squares(s: torch.Tensor, t: torch.Tensor, axis: int) -> torch.Tensor:
+def least_squares(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], axis: int) -> torch.Tensor:
     """The matrix that makes t of s along an axis about as well as one can; shape (channels of s, channels of t)."""
-    rows = s.movedim(axis, -1).reshape(-1, s.shape[axis]).double()
-    wanted = t.movedim(axis, -1).reshape(-1, t.shape[axis]).double()
+    rows, wanted = (
+        torch.cat([x.movedim(axis, -1).reshape(-1, x.shape[axis]).double() for x in each])
+        for each in zip(*pairs, strict=True)
+    )
     moments = rows.T @ rows
     ridge = max(_RIDGE, len(moments) / len(rows)) * moments.diagonal().mean().clamp(min=1e-12)
     moments += ridge * torch.eye(len(moments), dtype=moments.dtype)
     solved: torch.Tensor = torch.linalg.solve(moments, rows.T @ wanted)
-    return solved.to(s.dtype)
+    return solved.to(pairs[0][0].dtype)
 
 
 class Reconstruction(Matching):

@@ -10,7 +10,7 @@ from torch import nn
 from irc.errors import ModelError, OptionError
 from irc.execution.executable import Executable
 from irc.execution.training.chunks import Chunk
-from irc.execution.training.layers import paired_layers, unfolded
+from irc.execution.training.layers import paired_inputs, paired_layers, unfolded
 from irc.execution.training.losses import (
     CrossEntropy,
     Custom,
@@ -30,23 +30,28 @@ from irc.ops.onnx_op import OnnxOp
 class Objective(nn.Module):
     """The weighted sum of the losses on one chunk of a batch.
 
-    student : the model that is trained
-    teacher : what it is held against, or None
+    student : the model that is trained, lowered
+    teacher : what it is held against, lowered, or None
     """
 
-    def __init__(self, student: Executable, teacher: Executable | None, terms: Sequence[tuple[float, Loss]]) -> None:
+    def __init__(self, graph: Graph, teacher: Graph | None, terms: Sequence[tuple[float, Loss]]) -> None:
         super().__init__()
-        self.student = student
-        self.teacher = teacher
-        self.model = student.module
         self.weights = [weight for weight, _ in terms]
         self.losses = nn.ModuleList([loss for _, loss in terms])
-        inputs = set(student.graph.inputs)
-        self.own = taps(student.graph, list(self.losses), teacher=False)
-        self.theirs = [] if teacher is None else taps(teacher.graph, list(self.losses), teacher=True)
-        self.runs = any(value not in inputs for _, loss in terms for value in loss.student)
-        for _, loss in terms:
-            loss.attach(student)
+        self.own = taps(graph, list(self.losses), teacher=False)
+        self.student = Executable(graph, trainable=True, taps=self.own)
+        self.model = self.student.module
+        self.runs = any(value not in graph.inputs for _, loss in terms for value in loss.student)
+        self.teacher: Executable | None = None
+        if teacher is not None:
+            self.theirs = taps(teacher, list(self.losses), teacher=True)
+            self.teacher = Executable(teacher, taps=self.theirs)
+            self.order = paired_inputs(graph, teacher)
+
+    @property
+    def models(self) -> list[Executable]:
+        """The student, and the teacher if there is one."""
+        return [self.student, *([] if self.teacher is None else [self.teacher])]
 
     def reading(self, chunk: Chunk) -> Reading:
         """What the losses see of a chunk."""
@@ -55,9 +60,10 @@ class Objective(nn.Module):
             student.update(zip((*self.student.graph.outputs, *self.own), self.model(*chunk.inputs), strict=True))
         teacher: dict[Value, torch.Tensor] = {}
         if self.teacher is not None:
+            inputs = [chunk.inputs[place] for place in self.order]
             with torch.no_grad():
-                made = self.teacher.module(*chunk.inputs)
-            teacher = dict(zip(self.teacher.graph.inputs, chunk.inputs, strict=True))
+                made = self.teacher.module(*inputs)
+            teacher = dict(zip(self.teacher.graph.inputs, inputs, strict=True))
             teacher.update(zip((*self.teacher.graph.outputs, *self.theirs), made, strict=True))
         return Reading(student, teacher, chunk.labels)
 
@@ -66,13 +72,14 @@ class Objective(nn.Module):
         made = [weight * loss(reading) for weight, loss in zip(self.weights, self.losses, strict=True)]
         return torch.stack([each.float() for each in made]).sum()
 
-    def prepare(self, chunk: Chunk) -> None:
-        """Show the losses the first chunk."""
+    def prepare(self, chunks: Sequence[Chunk]) -> None:
+        """Show the losses the model, whose batch is opened by now, and the first batch."""
         with torch.no_grad():
-            reading = self.reading(chunk)
+            readings = [self.reading(chunk) for chunk in chunks]
         for loss in self.losses:
             assert isinstance(loss, Loss)
-            loss.prepare(reading)
+            loss.attach(self.student)
+            loss.prepare(readings)
 
     def unreached(self, chunk: Chunk, trained: Mapping[Value, nn.Parameter]) -> list[Value]:
         """The weights that the loss of a chunk does not depend on; to be asked before training.
@@ -135,7 +142,7 @@ def _losses_of(term: Term, student: Graph, teacher: Graph | None, name: str, tem
             for e in chosen_outputs(student, term.target, name)
         ]
         if term.kind == "kl":
-            return [Divergence(mine, theirs, temperature) for _, mine, theirs in pairs]
+            return [Divergence(each, mine, theirs, temperature) for each, mine, theirs in pairs]
         return [Matching(mine, theirs, f"output '{each}'") for each, mine, theirs in pairs]
     if not term.target:
         raise OptionError(f"{name}: loss '{term.kind}' needs the names of layers, as {term.kind}:PATTERN")

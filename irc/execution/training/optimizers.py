@@ -16,6 +16,7 @@ import torch
 
 from irc.errors import OptionError
 from irc.execution.training.recipe import Recipe
+from irc.execution.training.user_code import user_code
 
 MakeOptimizer = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 
@@ -25,10 +26,11 @@ def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.
 
     Raises
     ------
-    OptionError : the user's function makes something else.
+    OptionError : the user's function fails, or makes something else.
     """
     if not isinstance(recipe.optimizer, str):
-        made = recipe.optimizer(groups)
+        with user_code(f"{recipe.name}: optimizer failed", OptionError):
+            made = recipe.optimizer(groups)
         if not isinstance(made, torch.optim.Optimizer):
             raise OptionError(f"{recipe.name}: optimizer gave a {type(made).__name__}, not a torch.optim.Optimizer")
         return made

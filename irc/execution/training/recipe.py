@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from irc.errors import OptionError
@@ -72,3 +73,9 @@ class Recipe:
             raise OptionError(f"{self.name}: optimizer='{self.optimizer}' is not one of {', '.join(OPTIMIZERS)}")
         if self.checkpoint_every and not self.checkpoint:
             raise OptionError(f"{self.name}: checkpoint_every={self.checkpoint_every} needs checkpoint=FOLDER")
+        if self.checkpoint and Path(self.checkpoint).is_file():
+            raise OptionError(f"{self.name}: checkpoint='{self.checkpoint}' is a file; name a folder")
+        if self.log and not Path(self.log).parent.is_dir():
+            raise OptionError(
+                f"{self.name}: log='{self.log}': there is no folder '{Path(self.log).parent}'; make it first"
+            )

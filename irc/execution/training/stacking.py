@@ -15,6 +15,7 @@ from irc.errors import IrcError
 from irc.execution.executable import Executable
 from irc.execution.training.chunks import chunks_of
 from irc.execution.training.data import Item
+from irc.execution.training.layers import paired_inputs
 from irc.graph import Graph, Node, Value
 from irc.ops.shape import Reshape
 
@@ -58,7 +59,8 @@ def _computed(graph: Graph) -> set[Value]:
 def can_stack(runs: Sequence[Executable], items: Sequence[Item]) -> bool:
     """Whether every model gives for two items in a batch what it gives for each; `items` are some to try it with."""
     first = items[0]
-    names = [v.name for v in runs[0].graph.inputs]
+    graph = runs[0].graph
+    names = [v.name for v in graph.inputs]
     if set(first.sample) != set(names) or any(a.ndim == 0 or len(a) != first.rows for a in first.sample.values()):
         return False
     alike = [
@@ -67,7 +69,7 @@ def can_stack(runs: Sequence[Executable], items: Sequence[Item]) -> bool:
     pair = [first, alike[-1]]
     for run in runs:
         open_batch(run)
-    return all(_is_stackable(run, pair, names) for run in runs)
+    return all(_is_stackable(run, pair, [names[i] for i in paired_inputs(graph, run.graph)]) for run in runs)
 
 
 def _is_stackable(run: Executable, pair: list[Item], names: list[str]) -> bool:

@@ -1,12 +1,12 @@
 """Which constants of a graph are trained, and how.
 
 A weight is a float constant that some node computes with, except settings, statistics, masks and single numbers of
-arithmetic (0.5 of a gelu). Norms' parameters, biases and scales of FakeQuants have no weight decay.
+arithmetic (0.5 of a gelu), quantized or not. Norms' parameters, biases and scales of FakeQuants have no weight decay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -17,6 +17,7 @@ from irc.execution.executable import Executable
 from irc.execution.training.layers import hint, matches_name, names_of
 from irc.execution.training.steps import is_scale
 from irc.graph import Graph, Node, Value
+from irc.ops.fake_quant import FakeQuant
 
 _ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
 _SETTINGS = frozenset(
@@ -25,10 +26,11 @@ _SETTINGS = frozenset(
 
 
 def trained_weights(
-    run: Executable, train: Sequence[str], freeze: Sequence[str], name: str
+    run: Executable, train: Sequence[str], freeze: Sequence[str], name: str, tied: Mapping[Value, Value]
 ) -> dict[Value, nn.Parameter]:
     """The parameters to train; the others of `run` no longer ask for gradients.
 
+    tied : the weights that follow others, each with that
     train, freeze : patterns of layers, nodes or weights; only those of `train` if there are any, none of `freeze`
 
     Raises
@@ -41,9 +43,10 @@ def trained_weights(
                 raise OptionError(f"{name}: {key}: {hint(run.graph, pattern)}")
     trained = {}
     for value, parameter in run.parameters.items():
-        names = _names(value)
+        names = [name for each in (value, *(v for v in tied if tied[v] is value)) for name in _names(each)]
         wanted = not train or any(matches_name(names, pattern) for pattern in train)
-        if wanted and is_weight(value) and not any(matches_name(names, pattern) for pattern in freeze):
+        wanted = wanted and is_weight(value) and value not in tied
+        if wanted and not any(matches_name(names, pattern) for pattern in freeze):
             trained[value] = parameter
         else:
             parameter.requires_grad_(False)
@@ -71,8 +74,20 @@ def is_weight(value: Value) -> bool:
     data = value.data
     if data is None or is_mask(data):
         return False
-    names = {use.user.op.name for use in value.uses if isinstance(use.user, Node)}
+    if is_scale(value):
+        quantized = [use.user.inputs[0] for use in value.uses if isinstance(use.user, Node)]
+        return any(v is not None and (not v.is_constant or is_weight(v)) for v in quantized)
+    names = {node.op.name for node in _readers(value)}
     return not names <= (_SETTINGS | _ARITHMETIC if data.size == 1 else _SETTINGS)
+
+
+def _readers(value: Value) -> Iterator[Node]:
+    """The nodes that compute with a value, be it quantized."""
+    for node, _ in value.uses:
+        if isinstance(node, Node) and isinstance(node.op, FakeQuant):
+            yield from _readers(node.output)
+        elif isinstance(node, Node):
+            yield node
 
 
 def has_decay(value: Value) -> bool:

@@ -70,12 +70,13 @@ def _fold(nodes: list[Node], name: str) -> None:
     constants = _constants(nodes)
     for node in nodes:
         try:
-            (array,) = evaluate_node(node)
+            arrays = evaluate_node(node)
         except ExecutionError:  # not what irc writes
             return
-        made = graph.add_constant(array, name if node is nodes[-1] else "unpacked")
-        constants.append(made)
-        node.output.replace_uses(made)
+        for value, array in zip(node.outputs, arrays, strict=True):
+            made = graph.add_constant(array, name if node is nodes[-1] else "unpacked")
+            constants.append(made)
+            value.replace_uses(made)
         graph.remove(node)
     for each in constants:
         if not each.use_count:
