@@ -8,6 +8,7 @@
     training, scale_limits              what `fine-tune` and `distill` do alike; what scales must not fall below
     smooth_folding                      where `smooth-quant` puts its factors
     between                             passes that a pass runs between its steps
+    near_duplicates                     what `dedup-weights` does with a tolerance
     channels                            what `prune-channels` does: how to choose channels, and how to take them out
     float_rules                         what `cast-float` does: which nodes stay in float32, and the Casts between
     low_rank_rules                      what `low-rank` does: which weights, at which ranks, and the factors

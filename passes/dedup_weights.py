@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from irc.errors import OptionError
 from irc.graph import Graph, Node, Value
 from irc.op import Op
 from irc.ops.fake_quant import FakeQuant
 from irc.ops.linear import Gemm, MatMul
 from irc.ops.shape import Transpose
-from irc.passes.base import Pass, option
-from irc.passes.edit import first_reader
+from irc.passes.base import LOSSY, Pass, option
+from irc.passes.edit import around, first_reader
+from irc.passes.near_duplicates import merge_near
 from irc.types import Array
 
 if TYPE_CHECKING:
@@ -44,10 +46,21 @@ class DedupWeights(Pass):
     training moves them. Runs in time linear in the bytes, reads weights in blocks, and reads in full only those that
     agree in shape and a few elements with another.
 
+    With a tolerance also W2 = s W1 but for errors of at most `tolerance` times the largest element of W2: its readers
+    then read W1, or Mul(W1, s), which a runtime computes once. That is lossy; put it behind passes that look for
+    constant weights.
+
     Source: hash-consing, Ershov (1958), with blake2b (RFC 7693) for the hash.
     """
 
-    min_bytes: int = option(1024, help="smallest matrix for which a transposed copy is dropped")
+    min_bytes: int = option(1024, help="smallest matrix for which a transposed copy, or a near one, is dropped")
+    tolerance: float = option(0.0, help="merge near copies and multiples too: error allowed, of the largest element")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < 1:
+            raise OptionError(f"dedup-weights: tolerance={self.tolerance:g} is no part of the largest element, 0 to 1")
+        if self.tolerance:
+            object.__setattr__(self, "numerics", LOSSY)
 
     def run(self, graph: Graph, context: Context) -> None:
         kept = [_merge(group) for group in _equal_groups(_constants(graph), _sample, _hash, _equal)]
@@ -55,6 +68,9 @@ class DedupWeights(Pass):
         for group in _equal_groups(matrices, _sample_transposed, _hash_transposed, _equal_transposed):
             if len(group) == 2:  # equal ones are merged by now: at most one is the transpose of the other
                 _share_transposed(group, context)
+        if self.tolerance:
+            large = [v for v in _constants(graph) if _data(v).nbytes >= self.min_bytes]
+            merge_near(large, self.tolerance, context)
 
 
 def _constants(graph: Graph) -> Iterator[Value]:
@@ -167,7 +183,7 @@ def _blocks(array: Array, *, flat: bool) -> Iterator[Array]:
 
 def _merge(group: Sequence[Value]) -> Value:
     """Make all readers of the equal constants read one."""
-    home = _around([v.graph for v in group])
+    home = around([v.graph for v in group])
     kept = next((v for v in group if v.graph is home), None)
     if kept is None:
         kept = home.add_constant(_data(group[0]), group[0].name)
@@ -176,16 +192,6 @@ def _merge(group: Sequence[Value]) -> Value:
             value.replace_uses(kept)
             value.graph.remove_constant(value)
     return kept
-
-
-def _around(graphs: Sequence[Graph]) -> Graph:
-    """The innermost graph that is or encloses all of them."""
-    home = graphs[0]
-    for graph in graphs[1:]:
-        while home is not graph and not home.encloses(graph):
-            assert home.parent is not None
-            home = home.parent.graph
-    return home
 
 
 def _share_transposed(pair: Sequence[Value], context: Context) -> None:
@@ -199,7 +205,7 @@ def _share_transposed(pair: Sequence[Value], context: Context) -> None:
             reason = f"'{dropped.name}' is '{kept.name}' transposed, but a quantized weight stays a constant"
             context.decline(user, reason)
             return
-    home = _around([kept.graph, dropped.graph])
+    home = around([kept.graph, dropped.graph])
     if kept.graph is not home:
         moved = home.add_constant(_data(kept), kept.name)
         kept.replace_uses(moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,16 @@ def first_reader(value: Value) -> Node | None:
         if node is not None and (first is None or node.before(first)):
             first = node
     return first
+
+
+def around(graphs: Sequence[Graph]) -> Graph:
+    """The innermost graph that is or encloses all of them."""
+    home = graphs[0]
+    for graph in graphs[1:]:
+        while home is not graph and not home.encloses(graph):
+            assert home.parent is not None
+            home = home.parent.graph
+    return home
 
 
 def same_known_shape(a: Value, b: Value) -> bool:
