@@ -434,3 +434,24 @@ def test_a_file_comes_back_as_it_was(to: str, tmp_path: Path) -> None:
         assert after.data is not None
         assert after.type == before.type
         assert after.data.tobytes() == before.data.tobytes()
+
+
+def test_a_compilation_measures_a_model_whose_inputs_changed() -> None:
+    """Samples and the user's metric stay in float32 for all rows; the artifact takes what the model takes."""
+    graph, data = parse_graph(dedent(CHAIN), WEIGHTS), [floats(2, 8) for _ in range(2)]
+
+    def evaluate(run: Any) -> float:
+        return float(np.mean([run(x) for x in data]))
+
+    made = irc.compile(graph, [CastFloat("float16", io=True)], calibration=data, evaluate=evaluate)
+    row = made.report.rows[-1]
+    assert row.sqnr is not None
+    assert 40 < row.sqnr < 90
+    assert row.metric == pytest.approx(made.report.rows[0].metric, abs=1e-2)
+    got = made(data[0].astype(np.float16))
+    assert relative_error(evaluate_alone(graph, data[0]), np.asarray(got, np.float32)) < 1e-2
+
+
+def evaluate_alone(graph: Graph, x: Array) -> Array:
+    made: Array = Executable(graph).run_numpy({"x": x})["y"]
+    return made

@@ -15,6 +15,7 @@ import irc
 from irc.graph import Graph
 from irc.passes import PruneChannels
 from irc.passes.context import plain_context
+from irc.text import parse_graph
 from irc.types import Array
 
 SIZES = (4, 9, 7, 3)  # channels of three layers: two groups, of 9 and of 7
@@ -180,3 +181,25 @@ def test_random_is_as_the_seed_says() -> None:
     assert left[0] == left[1]
     assert all(each != left[0] for each in left[2:])
     assert [len(each) for each in left[0]] == [4, 4]
+
+
+def test_stored_codes_are_judged_by_what_they_stand_for() -> None:
+    """Codes are alike; the scales say which channel is small. The codes' order would take the first channels."""
+    graph = parse_graph(
+        """\
+graph main(opset = 21) {
+  input %x: f32[1, 2]
+  weight %w: i8[4, 2] = [1, 1, 2, 2, 3, 3, 4, 4]
+  weight %s: f32[4] = [8, 3, 1, 0.5]
+  weight %r: f32[3, 4] = splat(0.001)
+  %d: f32[4, 2] = DequantizeLinear(%w, %s) {axis = 0}
+  %h: f32[1, 4] = Gemm(%x, %d) {transB = 1}
+  %y: f32[1, 3] = Gemm(%h, %r) {transB = 1}
+  return %y
+}
+"""
+    )
+    PruneChannels(ratio=0.5, criterion="l1", multiple=1).run(graph, plain_context(graph))
+    left = graph.value("w").data
+    assert left is not None
+    assert left[:, 0].tolist() == [1, 2]

@@ -54,10 +54,8 @@ def concretize(graph: Graph, dims: Mapping[str, int] | None = None) -> Concrete:
             raise
         except IrcError as error:
             tried = tried or error
-    raise DataError(
-        f"the model does not run on made-up inputs of shapes {_shown(graph)}: {tried}; give sizes of its symbolic "
-        "dimensions"
-    )
+    way_out = "; give sizes of its symbolic dimensions" if _symbols(graph) else ""
+    raise DataError(f"the model does not run on made-up inputs of shapes {_shown(graph)}: {tried}{way_out}")
 
 
 def _run(graph: Graph, bound: Mapping[str, int]) -> Concrete:

@@ -22,7 +22,8 @@ import numpy as np
 from irc.analysis.channels.arrays import core
 from irc.analysis.channels.groups import Channels, Group, Unit
 from irc.analysis.channels.trace import Role
-from irc.graph import Node
+from irc.graph import Node, Value
+from irc.ops.quantize import DequantizeLinear
 from irc.types import Array
 
 CRITERIA = ("l1", "l2", "bn-scale", "lamp", "fpgm", "taylor", "hessian", "softmax", "random")
@@ -89,6 +90,24 @@ def is_weight_role(role: Role) -> bool:
     return data is not None and data.ndim > 1
 
 
+def elements_of(value: Value) -> Array:
+    """The elements of a constant, float64; of stored codes what they stand for."""
+    assert value.data is not None
+    made = value.data.astype(np.float64)
+    reader = value.users[0] if value.users else None
+    if reader is None or not isinstance(reader.op, DequantizeLinear):
+        return made
+    scale, zero_point = reader.constant(1), reader.constant(2)
+    if scale is None or scale.ndim > 1:
+        return made
+    sizes = [1] * made.ndim
+    if scale.size > 1:
+        sizes[reader.op.axis] = -1
+    if zero_point is not None:
+        made -= zero_point.astype(np.float64).reshape(sizes)
+    return np.asarray(made * scale.astype(np.float64).reshape(sizes))
+
+
 def _is_norm_scale(role: Role) -> bool:
     use = role.use
     norms = ("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization")
@@ -109,8 +128,7 @@ class _LabelSums:
             key = index, function.__name__
             if key not in self._held:
                 role = self.channels.roles[index]
-                assert role.value.data is not None
-                self._held[key] = label_sums(role, function(role.value.data.astype(np.float64)))
+                self._held[key] = label_sums(role, function(elements_of(role.value)))
             sums = self._held[key]
             total[: sums.size] += sums
         total[0] = 0.0
@@ -131,9 +149,9 @@ def _distances(channels: Channels, group: Group, units: Sequence[Unit]) -> Array
         role = channels.roles[index]
         held = core(role.labels)
         axes = [k for k in range(held.ndim) if held.shape[k] > 1]
-        if not is_weight_role(role) or len(axes) != 1 or role.value.data is None:
+        if not is_weight_role(role) or len(axes) != 1:
             continue
-        rows = np.moveaxis(role.value.data, axes[0], 0).reshape(held.size, -1).astype(np.float64)
+        rows = np.moveaxis(elements_of(role.value), axes[0], 0).reshape(held.size, -1)
         labels = held.reshape(-1)
         places = [np.isin(labels, list(unit.labels)).nonzero()[0] for unit in units]
         if len({p.size for p in places}) != 1 or not places[0].size:
