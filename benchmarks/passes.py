@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from training import Shifted, crops, texts
+from training import Shifted, texts
 
 import irc
 import openset
@@ -32,7 +32,6 @@ _SMALL_FLOATS: list[Steps] = [[f"cast-float{{to={to}}}"] for to in ("float16", "
 _MNIST = Distill(
     data=Shifted(), loss=("kl", "cross-entropy"), temperature=4.0, epochs=2, batch=16, lr=0.003, optimizer="adamw"
 )
-_EFFNET = Distill(data=crops, loss=("kl",), temperature=2.0, steps=32, batch=16, lr=0.01, clip=10.0)
 _MINILM = Distill(
     data=texts, loss=("mse", "features:bert.encoder.layer.*"), steps=100, batch=8, lr=3e-4, optimizer="adamw"
 )
@@ -47,7 +46,6 @@ RECIPES: dict[str, dict[str, list[Steps]]] = {
         "effnet_lite0": [
             ["low-rank{macs=0.9}"],
             ["low-rank{macs=0.9, criterion=activations}"],
-            ["low-rank{macs=0.9, criterion=activations}", _EFFNET],
         ],
         "minilm": [
             ["low-rank{macs=0.7}"],

@@ -54,15 +54,18 @@ class DedupWeights(Pass):
     """
 
     min_bytes: int = option(1024, help="smallest matrix for which a transposed copy, or a near one, is dropped")
-    tolerance: float = option(0.0, help="merge near copies and multiples too: error allowed, of the largest element")
+    tolerance: float = option(
+        0.0, help="merge near copies and multiples too: error allowed, of the largest element", range=(1e-4, 0.1)
+    )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tolerance < 1:
-            raise OptionError(f"dedup-weights: tolerance={self.tolerance:g} is no part of the largest element, 0 to 1")
+        """Exact only without a tolerance."""
         if self.tolerance:
             object.__setattr__(self, "numerics", LOSSY)
 
     def run(self, graph: Graph, context: Context) -> None:
+        if not 0 <= self.tolerance < 1:
+            raise OptionError(f"dedup-weights: tolerance={self.tolerance:g} is no part of the largest element, 0 to 1")
         kept = [_merge(group) for group in _equal_groups(_constants(graph), _sample, _hash, _equal)]
         matrices = [v for v in kept if _data(v).ndim == 2 and _data(v).nbytes >= self.min_bytes]
         for group in _equal_groups(matrices, _sample_transposed, _hash_transposed, _equal_transposed):

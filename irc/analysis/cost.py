@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from irc.analysis.codes import quantize_array
 from irc.analysis.liveness import code_bits, peak_memory
 from irc.encoding import encode, encoded_bytes
@@ -62,8 +64,8 @@ def cost(graph: Graph, *, packed: bool = True) -> Cost:
     )
 
 
-def layers(graph: Graph) -> list[Layer]:
-    """One row a node, those of bodies behind the node that owns them.
+def layers(graph: Graph, *, packed: bool = True) -> list[Layer]:
+    """One row a node, those of bodies behind the node that owns them; `packed` as for `cost`.
 
     A weight that is quantized counts for the layer that reads it, not for the FakeQuant between them.
     """
@@ -78,7 +80,7 @@ def layers(graph: Graph) -> list[Layer]:
                 op=node.op.title,
                 type=node.outputs[0].type if node.outputs else None,
                 parameters=sum(parameters_of(value) for value in fresh),
-                bytes=sum(stored_bytes(value) for value in fresh),
+                bytes=sum(stored_bytes(value, packed=packed) for value in fresh),
                 macs=_own_macs(node),
             )
         )
@@ -126,8 +128,10 @@ def _encoded_codes(value: Value) -> int:
     made = 0
     for user in dict.fromkeys(value.users):
         scale, zero_point = user.constant(1), user.constant(2)
-        if scale is None or zero_point is None or not isinstance(user.op, FakeQuant) or value.data is None:
+        if scale is None or not isinstance(user.op, FakeQuant) or value.data is None:
             continue
+        if zero_point is None:
+            zero_point = np.zeros_like(scale)
         made = max(made, encode(quantize_array(value.data, scale, zero_point, user.op)).nbytes)
     return made or encoded_bytes(value.data)  # type: ignore[arg-type]  # a constant
 

@@ -136,7 +136,7 @@ def test_only_with_a_tolerance_is_it_lossy() -> None:
 @pytest.mark.parametrize("tolerance", [-0.1, 1.0, float("nan")])
 def test_bad_tolerances(tolerance: float) -> None:
     with pytest.raises(OptionError, match="tolerance"):
-        DedupWeights(tolerance=tolerance)
+        merged([np.ones((16, 8), np.float32)], tolerance)
 
 
 def test_infinite_weights_are_left_alone() -> None:

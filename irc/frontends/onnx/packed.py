@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 
-from irc.errors import ExecutionError
+from irc.errors import ExecutionError, GraphError
 from irc.execution.evaluate import evaluate_node
 from irc.graph import Graph, Node, Value
+from irc.ops.binary import Add, BitShift, Mul
+from irc.ops.cast import Cast
+from irc.ops.index import Concat, Gather, GatherElements, Slice, Split
+from irc.ops.reduce import CumSum
+from irc.ops.shape import Reshape, Transpose
 
 PACKED = "irc.packed"  # metadata: of each value that is unpacked, what the weight was called; a JSON object
+_OPS = (Add, BitShift, Cast, Concat, CumSum, Gather, GatherElements, Mul, Reshape, Slice, Split, Transpose)
 _LARGEST = 64  # times the bytes that are read: float64 of one bit an element
+_IN_ALL = 512  # times the bytes of all constants, that may be computed: some forty for a bit of a sparse float64
 
 
 def unpack(graph: Graph) -> None:
@@ -18,15 +26,14 @@ def unpack(graph: Graph) -> None:
     A name that is no value, or none that follows from constants, is left alone: a file may say anything.
     """
     listed = graph.info.metadata.pop(PACKED, None)
-    if listed is None:
-        return
-    names = _names(listed)
+    names = _names(listed) if listed is not None else {}
+    left = _IN_ALL * _bytes([value for inner in graph.graphs() for value in inner.constants]) if names else 0
     for inner in graph.graphs():
         for value in [node.output for node in inner if len(node.outputs) == 1 and node.output.name in names]:
             nodes = _cone(value)
-            limit = _LARGEST * sum(v.data.nbytes for v in _constants(nodes) if v.data is not None)
-            if nodes and all(_is_bounded(node, limit) for node in nodes):
-                _fold(nodes, names[value.name])
+            limit = min(left, _LARGEST * _bytes(_constants(nodes)))
+            if nodes and all(_size(node) <= limit for node in nodes):
+                left = _fold(nodes, names[value.name], left)
 
 
 def _names(text: str) -> dict[str, str]:
@@ -38,7 +45,7 @@ def _names(text: str) -> dict[str, str]:
 
 
 def _cone(value: Value) -> list[Node]:
-    """The nodes that compute the value of constants, in order; none if it depends on anything else."""
+    """The nodes that compute the value of constants as irc does, in order; none if it depends on anything else."""
     found: dict[Node, None] = {}
     todo = [value]
     while todo:
@@ -46,38 +53,46 @@ def _cone(value: Value) -> list[Node]:
         if each.is_constant:
             continue
         node = each.producer
-        if node is None or node.bodies or not node.op.deterministic or node.graph is not value.graph:
+        if node is None or not isinstance(node.op, _OPS) or node.graph is not value.graph:
             return []
         if node not in found:
             found[node] = None
             todo += [v for v in node.inputs if v is not None]
-    return [node for node in value.graph if node in found]
+    return sorted(found, key=lambda node: node.position)
 
 
 def _constants(nodes: list[Node]) -> list[Value]:
     return list(dict.fromkeys(v for node in nodes for v in node.inputs if v is not None and v.is_constant))
 
 
-def _is_bounded(node: Node, limit: int) -> bool:
-    """Whether the result is of a stated size that bits could hold: nothing small swells without end."""
+def _bytes(constants: list[Value]) -> int:
+    return sum(v.data.nbytes for v in constants if v.data is not None)
+
+
+def _size(node: Node) -> float:
+    """Bytes of the outputs as their types say, infinite if one does not say; nothing small may swell without end."""
     types = [v.tensor_type for v in node.outputs]
-    return all(type is not None and type.is_static and type.bytes() <= limit for type in types)
+    return sum(type.bytes() if type is not None and type.is_static else math.inf for type in types)
 
 
-def _fold(nodes: list[Node], name: str) -> None:
-    """Put a constant of that name in the place of the last node's output."""
+def _fold(nodes: list[Node], name: str, left: float) -> float:
+    """Put a constant of that name in the place of the last node's output; the bytes that may still be computed."""
     graph = nodes[0].graph
-    constants = _constants(nodes)
     for node in nodes:
         try:
+            node.infer()  # of constants, where a file may have said anything
+            size = _size(node)
+            if size > left:
+                return left
             arrays = evaluate_node(node)
-        except ExecutionError:  # not what irc writes
-            return
+        except (ExecutionError, GraphError):  # not what irc writes
+            return left
+        left -= size
+        read = _constants([node])
         for value, array in zip(node.outputs, arrays, strict=True):
-            made = graph.add_constant(array, name if node is nodes[-1] else "unpacked")
-            constants.append(made)
-            value.replace_uses(made)
+            value.replace_uses(graph.add_constant(array, name if node is nodes[-1] else "unpacked"))
         graph.remove(node)
-    for each in constants:
-        if not each.use_count:
-            graph.remove_constant(each)
+        for each in read:
+            if not each.use_count:
+                each.graph.remove_constant(each)
+    return left
