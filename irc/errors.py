@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class IrcError(Exception):
     """Base of all errors that irc raises on purpose; the command line prints it as one line and exits with 2."""
@@ -53,3 +56,10 @@ class ToolchainError(IrcError):
 
 class BackendError(IrcError):
     """A compiled artifact cannot run what it was given, or its target cannot take the model."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The way out of an unknown word: the known one that it is like, or all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, 1)
+    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"

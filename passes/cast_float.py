@@ -10,7 +10,7 @@ from irc.op import ChannelKind
 from irc.passes.base import LOSSY, Pass, option
 from irc.passes.context import Context
 from irc.passes.float_rules.compute import compute_in
-from irc.passes.float_rules.delicate import Reasons, delicate, hot
+from irc.passes.float_rules.delicate import Reasons, delicate, hot, sizes
 from irc.passes.float_rules.formats import FORMATS
 from irc.passes.float_rules.keep import becomes, is_f32, reads_any_type, refusal, touches_floats
 from irc.passes.float_rules.storage import store_as
@@ -33,16 +33,17 @@ class CastFloat(Pass):
     In float32 stay, each with its reason in the ledger: ops that overflow or lose precision (`float_rules.keep.KEEP`:
     exponentials, powers, sums over many numbers, norms); what `keep` names; what ONNX does not define on the type;
     what reads a constant beyond the type's range, such as a mask's -3.4e38, or below its normal numbers, such as an
-    epsilon; with calibration, what comes within half of the type's largest number. The graph's inputs and outputs keep
-    their types unless `io`.
+    epsilon; what computes with shapes; with calibration, what comes within half of the type's largest number. The
+    graph's inputs and outputs keep their types unless `io`.
 
-    Put it last: `fold-constants` behind it would undo the Cast of a small weight. Lossy: rounds to 11 (float16),
-    8 (bfloat16), 4 or 3 bits (float8). Source: Micikevicius et al. 2018, "Mixed precision training"; ONNX Cast-28,
-    DequantizeLinear-28.
+    Put it last: other passes look for float32, and for weights that are constants. `fold-constants{widen=true}` makes
+    stored weights float32 again. Lossy: rounds to 11 (float16), 8 (bfloat16), 4 or 3 bits (float8). Source:
+    Micikevicius et al. 2018, "Mixed precision training"; ONNX Cast-28, DequantizeLinear-28.
     """
 
     numerics = LOSSY
-    after = ("fold-constants", "simplify", "fold-batch-norm", "low-rank", "prune-channels", "fine-tune", "distill")
+    after = ("fold-constants", "simplify", "fold-batch-norm", "fold-pad", "low-rank", "prune-channels", "prune-weights",
+             "cluster-weights", "smooth-quant", "insert-fake-quant", "quantize", "fine-tune", "distill")  # fmt: skip
 
     to: str = option(help="the float type", choices=tuple(FORMATS))
     compute: bool | None = option(None, help="compute in it (float16's default), or only store weights in it")
@@ -85,7 +86,7 @@ class CastFloat(Pass):
     def _reasons(self, graph: Graph, dtype: DType, context: Context) -> Reasons:
         """Why each of the nodes that stay in float32 does; noted as declined."""
         opset = graph.info.opsets.get("", 1)
-        numbers = delicate(graph, dtype)
+        numbers = sizes(graph) | delicate(graph, dtype)
         if context.calibration is not None:
             numbers |= hot(graph, dtype, context.samples("cast-float"))
         reasons = {}

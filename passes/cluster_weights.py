@@ -62,7 +62,9 @@ class ClusterWeights(Pass):
         for weight in context.progress(weights, "cluster-weights", len(weights)):
             error = self._cluster(weight, context.seed)
             if error is None:
-                context.decline(weight.nodes[0], f"'{weight.value.name}' has no more different numbers than centroids")
+                finite = np.isfinite(weight.data).all()
+                why = "has no more different numbers than centroids" if finite else "holds what is not finite"
+                context.decline(weight.nodes[0], f"'{weight.value.name}' {why}")
             else:
                 errors.append((error, weight.value.name))
         if errors:
@@ -76,6 +78,8 @@ class ClusterWeights(Pass):
     def _cluster(self, weight: Weight, seed: int) -> float | None:
         """Cluster in place; the root mean square error relative to the weight's, None if nothing changed."""
         data = weight.data
+        if not data.size or not np.isfinite(data).all():
+            return None
         if self.per == "layer":
             made = self._shared(data.reshape(-1), seed).reshape(data.shape)
         else:
@@ -99,7 +103,7 @@ class ClusterWeights(Pass):
         wanted = count if share >= _MANY_ZEROS or not share else count - 1
         book = np.sort(_centroids(values, wanted, self.init, seed)).astype(flat.dtype)
         middles = (book[1:].astype(np.float64) + book[:-1]) / 2
-        made = np.array(flat)
+        made = np.zeros_like(flat)
         made[~zeros] = book[np.searchsorted(middles, values)]
         return made
 
@@ -116,7 +120,7 @@ def _tables(graph: Graph) -> Iterable[Weight]:
 
 def _centroids(values: Array, count: int, init: str, seed: int) -> Array:
     """The centroids of the numbers, by k-means on some of them."""
-    kmeans, said = _scikit_learn()
+    kmeans, said, threads = _scikit_learn()
     drawn = np.random.default_rng(seed)
     seen = values if values.size <= _FITTED else drawn.choice(values, _FITTED, replace=False)
     points = seen.astype(np.float64).reshape(-1, 1)
@@ -126,18 +130,19 @@ def _centroids(values: Array, count: int, init: str, seed: int) -> Array:
         start = np.linspace(values.min(), values.max(), count).reshape(-1, 1)
     elif init == "density":
         start = np.quantile(points, (np.arange(count) + 0.5) / count).reshape(-1, 1)
-    with warnings.catch_warnings():
+    with threads(1), warnings.catch_warnings():  # the sums of several threads are rounded in no certain order
         warnings.simplefilter("ignore", said)  # of fewer distinct points than centroids: some stay where they are
         fitted = kmeans(count, init=start, n_init=1, random_state=seed, copy_x=False).fit(points)
     return np.asarray(fitted.cluster_centers_[:, 0])
 
 
-def _scikit_learn() -> tuple[Any, type[Warning]]:
+def _scikit_learn() -> tuple[Any, type[Warning], Any]:
     try:
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
+        from threadpoolctl import threadpool_limits  # which scikit-learn needs itself
     except ImportError:
         raise OptionError(
             "cluster-weights needs scikit-learn: `pip install scikit-learn`, or `irc-compiler[cluster]`"
         ) from None
-    return KMeans, ConvergenceWarning
+    return KMeans, ConvergenceWarning, threadpool_limits

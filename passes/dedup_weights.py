@@ -21,7 +21,8 @@ from irc.ops.fake_quant import FakeQuant
 from irc.ops.linear import Gemm, MatMul
 from irc.ops.shape import Transpose
 from irc.passes.base import LOSSY, Pass, option
-from irc.passes.edit import around, first_reader
+from irc.passes.edit import around, first_reader, moved
+from irc.passes.fold_constants import STORED_AS_CODES
 from irc.passes.near_duplicates import merge_near
 from irc.types import Array
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 20  # bytes hashed or compared at a time: memory-mapped weights never come in whole
 _SAMPLES = 16
-_QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 @dataclass(frozen=True)
@@ -204,16 +204,11 @@ def _share_transposed(pair: Sequence[Value], context: Context) -> None:
         kept, dropped = dropped, kept
     reluctant = _reluctant(dropped)
     for user in reluctant:
-        if isinstance(user, Node) and (isinstance(user.op, FakeQuant) or user.op.name in _QUANTIZERS):
+        if isinstance(user, Node) and user.op.name in STORED_AS_CODES:
             reason = f"'{dropped.name}' is '{kept.name}' transposed, but a quantized weight stays a constant"
             context.decline(user, reason)
             return
-    home = around([kept.graph, dropped.graph])
-    if kept.graph is not home:
-        moved = home.add_constant(_data(kept), kept.name)
-        kept.replace_uses(moved)
-        kept.graph.remove_constant(kept)
-        kept = moved
+    kept = moved(kept, around([kept.graph, dropped.graph]))
     for user, index in dropped.uses:
         op = _flipped(user, index)
         if op is not None:

@@ -89,6 +89,17 @@ def around(graphs: Sequence[Graph]) -> Graph:
     return home
 
 
+def moved(constant: Value, home: Graph) -> Value:
+    """The constant in `home`, which is its graph or one around it; all readers read it there."""
+    if constant.graph is home:
+        return constant
+    assert constant.data is not None
+    made = home.add_constant(constant.data, constant.name)
+    constant.replace_uses(made)
+    constant.graph.remove_constant(constant)
+    return made
+
+
 def same_known_shape(a: Value, b: Value) -> bool:
     """Whether both values surely have the same dtype and shape: every dimension a number or a symbol, and equal."""
     known = isinstance(a.type, TensorType) and a.type.shape is not None and None not in a.type.shape

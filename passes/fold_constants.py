@@ -11,15 +11,18 @@ import numpy as np
 from irc.errors import ExecutionError
 from irc.execution import evaluate_node
 from irc.graph import Graph, Node, Value
+from irc.ops.binary import Mul
+from irc.ops.cast import Cast
 from irc.ops.shape import Shape, Size, Transpose
 from irc.passes.base import Declined, Outcome, Pass, option
 from irc.passes.edit import remove_dead
-from irc.types import Array, TensorType
+from irc.types import Array, TensorType, type_of_array
 
 if TYPE_CHECKING:
     from irc.passes.context import Context
 
 STORED_AS_CODES = frozenset({"QuantizeLinear", "DequantizeLinear", "FakeQuant", "DynamicQuantizeLinear"})
+WEIGHT = 256  # elements from which on a constant is a weight, worth a node that reads it in another form
 _MIB = 1 << 20
 
 
@@ -35,13 +38,15 @@ class FoldConstants(Pass):
     runs the model. Exact. One walk in topological order folds whole chains, in bodies too. Left alone: random ops and
     ops of unknown domains, sequences, and Q/DQ and FakeQuant of weights, which say how a weight is to be stored.
     Declined: results that would make the model grow by more than `max_bytes`, where the result counts against the
-    constants that nothing else reads; and a Transpose of a constant that others read as it is (`dedup-weights` puts
-    it there, so that the two share one copy).
+    constants that nothing else reads; a Transpose or a multiple of a constant that others read as it is
+    (`dedup-weights` puts it there, so that the two share one copy); and, without `widen`, the Cast of a weight that is
+    stored in a smaller float, as `cast-float` leaves it.
 
     Source: Aho, Lam, Sethi, Ullman, "Compilers" (2006), section 9.4; ONNX Shape-25, Size-25, If-25.
     """
 
     max_bytes: int = option(_MIB, help="largest growth of the model, in bytes, that folding one node may cause")
+    widen: bool = option(False, help="weights stored in a smaller float take the one that they are computed in")
 
     def run(self, graph: Graph, context: Context) -> None:
         for node in graph:
@@ -61,8 +66,10 @@ class FoldConstants(Pass):
                 return _replace(node, [data])
         if not _is_foldable(node):
             return None
-        if _is_shared_transpose(node):
-            return Declined("its constant is read untransposed too; two copies would be stored")
+        if _is_of_shared(node):
+            return Declined("its constant is read as it is too; two copies would be stored")
+        if not self.widen and (small := _smaller_float(node)) is not None:
+            return Declined(f"its weight is stored as {small}; widen=true makes it a constant of the larger type")
         stated = [_stated_bytes(v) for v in node.outputs]
         if None not in stated:
             declined = self._grows(node, sum(b for b in stated if b is not None))
@@ -98,11 +105,24 @@ def _freed_bytes(value: Value | None, node: Node) -> int:
     return 0 if any(user is not node for user, _ in value.uses) else value.data.nbytes
 
 
-def _is_shared_transpose(node: Node) -> bool:
+def _is_of_shared(node: Node) -> bool:
+    """Whether it makes a transposed copy, or a multiple, of a constant that others read as it is."""
     value = node.input(0)
-    if not isinstance(node.op, Transpose) or value is None or value.use_count == 1:
+    if value is None or value.data is None or value.use_count == 1:
         return False
-    return any(isinstance(u, Graph) or u.op != node.op for u, _ in value.uses)
+    if isinstance(node.op, Transpose):
+        return any(isinstance(u, Graph) or u.op != node.op for u, _ in value.uses)
+    factor = node.constant(1) if isinstance(node.op, Mul) else None
+    return factor is not None and not factor.ndim and value.data.size >= WEIGHT
+
+
+def _smaller_float(node: Node) -> str | None:
+    """The float type of the weight that the node casts to a larger one; None if it does not."""
+    stored, made = node.constant(0), node.output.tensor_type
+    if not isinstance(node.op, Cast) or stored is None or stored.size < WEIGHT or made is None:
+        return None
+    small = type_of_array(stored).dtype
+    return small.numpy.name if small.is_float and made.dtype.is_float and small.bits < made.dtype.bits else None
 
 
 def _stated_bytes(value: Value) -> int | None:

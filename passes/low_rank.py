@@ -47,10 +47,14 @@ class LowRank(Pass):
     after = ("fold-constants", "simplify")
     before = ("insert-fake-quant", "quantize", "lower-to-integer")
 
-    energy: float | None = option(None, help="part of the squared singular values that each layer keeps")
-    macs: float | None = option(None, help="multiply-accumulates that may be left, a part or a number")
-    parameters: float | None = option(None, help="parameters that may be left, a part or a number")
-    ratio: float | None = option(None, help="part of each layer's multiply-accumulates that goes")
+    energy: float | None = option(
+        None, help="part of the squared singular values that each layer keeps", range=(0.5, 0.99)
+    )
+    macs: float | None = option(
+        None, help="multiply-accumulates that may be left, a part or a number", range=(0.1, 1.0)
+    )
+    parameters: float | None = option(None, help="parameters that may be left, a part or a number", range=(0.1, 1.0))
+    ratio: float | None = option(None, help="part of each layer's multiply-accumulates that goes", range=(0.1, 0.9))
     criterion: str = option("weights", help="of what the energy is", choices=("weights", "activations"))
     multiple: int | None = option(None, help="ranks are a multiple of this; what the target likes if none")
     skip: tuple[str, ...] = option((), help="patterns of nodes, layers or weights that stay as they are")
@@ -91,7 +95,10 @@ class LowRank(Pass):
         for batch in watched(sites, graph, context, "criterion=activations of low-rank"):
             for site in context.progress(batch, "low-rank", len(batch)):
                 if site.moment is None:
-                    context.note(f"{site.nodes[0]!r}: no calibration sample reached it; its weight alone decides")
+                    context.note(
+                        f"{site.nodes[0]!r}: its weight alone decides: no calibration sample reached it, all were "
+                        "alike there, or some were not finite"
+                    )
                 yield Decomposed.of(site)
                 site.moment = None
 
@@ -120,7 +127,7 @@ class LowRank(Pass):
                 context.decline(node, f"factors of {ranks} of a weight of shape {site.rows.shape} save nothing")
             return
         error = carry_out(made)
-        what = "outputs" if self.criterion == "activations" else "weight"
+        what = "outputs" if made.held.weighed else "weight"
         reason = f"error {error:.3g} of the {what}"
         name = site.nodes[0].name
         kinds = [("rank", full, made.outputs)]

@@ -17,13 +17,12 @@ import numpy as np
 
 from irc.graph import Node, Value
 from irc.ops.binary import Mul
-from irc.ops.fake_quant import FakeQuant
 from irc.passes.context import Context
-from irc.passes.edit import around, first_reader
+from irc.passes.edit import around, first_reader, moved
+from irc.passes.fold_constants import STORED_AS_CODES
 from irc.types import Array
 
 _SAMPLES = 64
-_QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,14 @@ def merge_near(values: Iterable[Value], tolerance: float, context: Context) -> N
     matches: list[Match] = []
     for value in values:
         data = value.data
-        if data is None or data.dtype.kind != "f" or not np.isfinite(data).all():
+        if data is None or data.dtype.kind != "f" or _is_scale(value) or not np.isfinite(data).all():
             continue
         others = kept[data.dtype, data.shape]
         for place, other in enumerate(others):
             match = match_of(other.data, data, tolerance)  # type: ignore[arg-type]  # constants
             if match is None:
                 continue
-            quantizer = next(filter(_is_quantizer, value.users), None)
+            quantizer = next((node for node in value.users if node.op.name in STORED_AS_CODES), None)
             if match.scale != 1 and quantizer is not None:
                 reason = f"'{value.name}' is {match.scale:.6g} '{other.name}', but a quantized weight stays a constant"
                 context.decline(quantizer, reason)
@@ -69,6 +68,11 @@ def merge_near(values: Iterable[Value], tolerance: float, context: Context) -> N
         )
 
 
+def _is_scale(value: Value) -> bool:
+    """Whether codes are multiplied with it, some of them large: an error that is small beside it is not beside them."""
+    return any(isinstance(u, Node) and u.op.name in STORED_AS_CODES and index > 0 for u, index in value.uses)
+
+
 def match_of(kept: Array, dropped: Array, tolerance: float) -> Match | None:
     """How `dropped` is a multiple of `kept` within the tolerance, in its own arithmetic; None if it is not."""
     largest = float(np.abs(dropped).max(initial=0))
@@ -83,9 +87,10 @@ def match_of(kept: Array, dropped: Array, tolerance: float) -> Match | None:
     if found is None:
         return None
     low, high = found
-    scale = 1.0 if low <= 1 <= high else float(dropped.dtype.type((low + high) / 2))
-    made = kept if scale == 1 else kept * dropped.dtype.type(scale)
-    error = float(np.abs(made.astype(np.float64) - dropped).max(initial=0))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is infinite then is no match
+        scale = 1.0 if low <= 1 <= high else float(dropped.dtype.type((low + high) / 2))
+        made = kept if scale == 1 else kept * dropped.dtype.type(scale)
+        error = float(np.abs(made.astype(np.float64) - dropped).max(initial=0))
     return Match(scale, error / largest) if error <= allowed else None
 
 
@@ -98,25 +103,16 @@ def _scales(kept: Array, dropped: Array, allowed: float) -> tuple[float, float] 
     a, b = a[~nothing], b[~nothing]
     if not a.size:
         return 1.0, 1.0
-    ends = np.stack([(b - allowed) / a, (b + allowed) / a])
+    with np.errstate(over="ignore"):  # an end at infinity is no limit
+        ends = np.stack([(b - allowed) / a, (b + allowed) / a])
     low, high = float(ends.min(0).max()), float(ends.max(0).min())
     return (low, high) if low <= high else None
 
 
-def _is_quantizer(node: Node) -> bool:
-    return isinstance(node.op, FakeQuant) or node.op.name in _QUANTIZERS
-
-
 def _merge(kept: Value, dropped: Value, scale: float) -> Value:
     """Let the readers of `dropped` read `kept`, or its multiple; what stands for `kept` now."""
-    data = kept.data
+    kept, data = moved(kept, around([kept.graph, dropped.graph])), dropped.data
     assert data is not None
-    home = around([kept.graph, dropped.graph])
-    if kept.graph is not home:
-        moved = home.add_constant(data, kept.name)
-        kept.replace_uses(moved)
-        kept.graph.remove_constant(kept)
-        kept = moved
     if scale == 1:
         dropped.replace_uses(kept)
     else:

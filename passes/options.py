@@ -17,6 +17,7 @@ import sys
 import types
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
@@ -160,7 +161,8 @@ def fit(value: Any, hint: Any, where: str) -> Any:
         items = value if isinstance(value, tuple | list) else (value,)
         return tuple(fit(v, typing.get_args(hint)[0], where) for v in items)
     elif hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        with suppress(OverflowError):  # it is then no number that a float can be
+            return float(value)
     elif hint is types.NoneType and value is None:
         return None
     elif isinstance(hint, type) and type(value) is hint:

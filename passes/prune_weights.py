@@ -100,13 +100,12 @@ class PruneWeights(Pass):
             for weight, score in zip(weights, scores, strict=True):
                 _zero_least(weight, score, round(score.size * share))
             return
-        flat = np.concatenate([score.reshape(-1) for score in scores])
-        goal = round(flat.size * share)
+        flat = np.concatenate([_least_kept(score, self.least).reshape(-1) for score in scores])
+        goal = min(round(flat.size * share), int(np.isfinite(flat).sum()))
         order = np.argsort(flat, kind="stable")[:goal]
         owners = np.repeat(np.arange(len(scores)), [score.size for score in scores])[order]
         for k, (weight, score) in enumerate(zip(weights, scores, strict=True)):
-            most = score.size - ceil(self.least * score.size)
-            _zero_least(weight, score, min(int((owners == k).sum()), most))
+            _zero_least(weight, score, int((owners == k).sum()))
 
     def _prune_pattern(self, weights: Sequence[Weight], stay: int, of: int, seed: int) -> None:
         for k, weight in enumerate(weights):
@@ -130,6 +129,13 @@ class PruneWeights(Pass):
             context.note("there is no weight to prune")
             return
         context.note(f"{zeros:,} of {size:,} elements in {len(weights)} weights are zero, {zeros / size:.1%}")
+
+
+def _least_kept(scores: Array, least: float) -> Array:
+    """The scores, infinite for the part that stays whatever the others are worth."""
+    made = np.array(scores.reshape(-1))
+    made[np.argsort(made, kind="stable")[made.size - ceil(least * made.size) :]] = np.inf
+    return made
 
 
 def _zero_least(weight: Weight, scores: Array, count: int) -> None:

@@ -90,6 +90,8 @@ def bias_refusal(node: Node) -> str | None:
 
 def _added_constant(node: Node) -> tuple[Node, int] | None:
     """The Add behind a contraction that has no bias input, and which of its inputs is the constant added."""
+    if node.output.is_output:  # which gives out what has no bias yet
+        return None
     readers = node.output.users
     if len(readers) == 1 and isinstance(readers[0].op, FakeQuant):
         readers = readers[0].output.users

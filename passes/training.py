@@ -27,7 +27,6 @@ from irc.execution.training.stacking import can_stack
 from irc.execution.training.steps import StepSizes
 from irc.execution.training.structure import Structure
 from irc.execution.training.tying import tie, tied_weights, write_tied
-from irc.execution.training.user_code import user_code
 from irc.execution.training.weights import frozen_norms, trained_weights
 from irc.graph import Graph, Value
 from irc.names import resolve
@@ -36,6 +35,7 @@ from irc.passes.context import Context, Evaluate
 from irc.passes.numerics import unwrap
 from irc.passes.options import format_value
 from irc.passes.scale_limits import ScaleLimits
+from irc.user_code import user_code
 
 LossFunction = Callable[..., Any]
 _NOT_IDENTITY = ("checkpoint", "checkpoint_every", "log", "data", "teacher", "evaluate")  # do not change the weights

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = (
-    ("encoding", "errors", "loaded", "model_info", "names", "order", "types"),
+    ("encoding", "errors", "loaded", "model_info", "names", "order", "types", "user_code"),
     ("op",),
     ("graph",),
     ("ops",),
@@ -36,8 +36,9 @@ LAYERS = (
     ),
     ("passes",),
     ("backends",),
-    ("api", "artifact", "evaluation", "opening"),
-    ("", "cli", "recipe", "searching", "__main__"),  # "" is irc/__init__.py, which offers the api
+    ("api", "artifact", "evaluation", "opening", "reading", "recipe"),
+    ("searching",),
+    ("", "cli", "__main__"),  # "" is irc/__init__.py, which offers the api
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 

@@ -12,11 +12,14 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
 import irc
 from irc.errors import BudgetError, DataError, IrcError, OptionError, TextError
+from irc.evaluation.budget import QUANTITIES
 from irc.passes import Distill, FineTune, FoldConstants, LowRank, PruneChannels, Quantize
 from irc.recipe import Recipe
+from irc.recipe.limits import measure
 from tests.cli.conftest import network
 
 METRIC = """
@@ -30,6 +33,9 @@ def score(run):
 
 def broken(run):
     raise ValueError("no labels")
+
+def nothing(run):
+    return float("nan")
 
 def words(run):
     return {"top1": 1.0}
@@ -145,13 +151,20 @@ BAD: dict[str, tuple[str, type[IrcError], str]] = {
     "no pass": ("[[passes]]\nmacs = 0.5", OptionError, "table 1 of [[passes]] does not say which pass"),
     "passes of numbers": ("passes = [1]", OptionError, "passes is a text such as"),
     "budget of what": ("[budget]\nbites = 3", OptionError, "did you mean 'bytes'?"),
-    "budget of nothing": ("[budget]\nbytes = 0", OptionError, "budget 'bytes': 0 leaves nothing"),
-    "budget of no number": ("[budget]\nbytes = nan", OptionError, "is no number"),
+    "budget of nothing": ("[budget]\nbytes = 0", OptionError, "budget: bytes=0 must be a number above 0"),
+    "budget of no number": ("[budget]\nbytes = nan", OptionError, "bytes=nan must be a number above 0"),
+    "budget that is huge": ("[budget]\nbytes = 1" + "0" * 400, OptionError, "larger than any model"),
+    "budget of text": ("[budget]\nbytes = '1MB'", OptionError, "bytes='1MB' must be a number"),
+    "floor that is huge": ("floor = 1" + "0" * 400, OptionError, "key 'floor'"),
+    "floor of no number": ("floor = nan", OptionError, "floor=nan is no number"),
+    "no size": ("[dims]\nN = 0", OptionError, "dimension 'N' cannot be 0"),
+    "no thread": ("threads = 0", OptionError, "threads=0 is not in 1 to"),
+    "threads that are too many": ("torch_threads = 1" + "0" * 30, OptionError, "is not in 1 to"),
     "budget without a table": ("budget = 3", OptionError, "key 'budget' is no table"),
     "target": ("target = 'onix'", OptionError, "onix"),
     "both": ("passes = 'quantize'\nspace = 'quantize?'", OptionError, "passes or a space of them, not both"),
     "objectives": ("objectives = ['size']", OptionError, "there is no measure 'size'"),
-    "threads": ("torch_threads = 0", OptionError, "torch_threads=0 is below 1"),
+    "threads": ("torch_threads = 0", OptionError, "torch_threads=0 is not in 1 to"),
 }
 
 
@@ -213,7 +226,7 @@ def test_torch_computes_with_the_threads_that_the_recipe_says(folder: Path) -> N
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("name", ["bytes", "weight_bytes", "parameters", "macs", "peak_memory", "latency"])
+@pytest.mark.parametrize("name", QUANTITIES)
 def test_a_budget_is_held(name: str, folder: Path) -> None:
     Recipe(model="net.onnx", budget={name: 1e9}).compile()
     with pytest.raises(BudgetError, match=f"the budget is missed: {name} is .* off the limit of 1e-05"):
@@ -239,6 +252,30 @@ def test_a_floor_is_held(folder: Path) -> None:
                 wanted.compile()
     with pytest.raises(OptionError, match="a floor of the metric, and nothing measures it"):
         Recipe(model="net.onnx", floor=0.5).compile()
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_a_metric_that_is_no_number_is_below_every_floor(lower: bool, folder: Path) -> None:
+    recipe = Recipe(model="net.onnx", evaluate="recipe_metric:nothing", floor=0.5, lower_is_better=lower)
+    with pytest.raises(BudgetError, match="metric is nan, and the limit is 0.5"):
+        recipe.compile()
+
+
+def test_budgets_and_compare_measure_alike(folder: Path) -> None:
+    made = Recipe(model="net.onnx", passes=(Quantize(),), calibration="samples.npz").compile()
+    made.save("out.onnx")
+    (row,) = irc.compare("out.onnx", latency=False).rows
+    wanted = {name: of(row) for name, (_, of) in QUANTITIES.items() if name != "latency"}
+    assert measure(made, wanted.keys()).values == wanted
+    held = onnx.load("out.onnx").graph.initializer
+    assert wanted["weight_bytes"] == sum(numpy_helper.to_array(tensor).nbytes for tensor in held)
+
+
+def test_a_target_that_cannot_be_timed_has_no_latency(folder: Path) -> None:
+    with pytest.raises(OptionError, match="target 'onnx:tensorrt' cannot be timed here; leave latency out"):
+        Recipe(model="net.onnx", target="onnx:tensorrt", budget={"latency": 5}).compile()
+    with pytest.raises(OptionError, match="target 'onnx:tensorrt' cannot be timed here"):
+        irc.select(["net.onnx"], "latency=5", target="onnx:tensorrt")
 
 
 @pytest.mark.parametrize(("name", "said"), [("broken", "ValueError: no labels"), ("words", "dict")])

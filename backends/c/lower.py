@@ -20,7 +20,7 @@ from irc.target import Target
 from irc.types import DType
 from irc.verify import verify
 
-_CLEAN = "fold-constants, simplify, common-subexpressions, eliminate-dead"
+_CLEAN = "fold-constants{widen=true}, simplify, common-subexpressions, eliminate-dead"
 
 
 def legalize(graph: Graph, target: Target, dims: Mapping[str, int] | None = None) -> Graph:

@@ -117,6 +117,20 @@ def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
                 yield from _all_nodes(attribute.g)
 
 
+def _folded(graph: GraphProto, known: set[str]) -> set[str]:
+    """The names of the constants, and of what nodes make of constants alone, which is done when a model is loaded."""
+    found = known | {i.name for i in graph.initializer}
+    for node in graph.node:
+        bodies = [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
+        for body in bodies:
+            found |= _folded(body, found)
+        if node.op_type == "Constant" or (
+            node.input and not bodies and node.op_type not in _QDQ and all(not i or i in found for i in node.input)
+        ):
+            found.update(node.output)
+    return found
+
+
 def _outputs(graph: GraphProto) -> set[str]:
     """The names of the values that a graph or one of its bodies gives out."""
     found = {o.name for o in graph.output}
@@ -148,11 +162,12 @@ class _Judge:
         self.integer_values = {o for n in self.optimized if n.op_type in _INTEGER for o in n.output}
         self.integer_names = {_NHWC.sub("", n.name) for n in self.optimized if n.op_type in _INTEGER and n.name}
         self.outputs = _outputs(original)
+        self.folded = _folded(original, set())
 
     def nodes(self) -> list[FusedNode]:
         found = []
         for node in self.original:
-            if node.op_type not in _SHOWN or node.domain:
+            if node.op_type not in _SHOWN or node.domain or node.output[0] in self.folded:
                 continue
             integer = self._is_integer(node)
             reason = "" if integer else self._reason(node)

@@ -41,8 +41,9 @@ def pack(graph: Graph) -> None:
             encoding = encode(value.data) if value.data is not None and value.uses and not value.is_output else None
             if encoding is not None and not isinstance(encoding, Dense):
                 held.append((value, encoding))
+        first = next(iter(inner), None)
         for group in _groups(held):
-            names |= _Packer(inner).pack(group)
+            names |= _Packer(inner, first).pack(group)
     if names:
         graph.info.metadata[PACKED] = json.dumps(names, separators=(",", ":"))
 
@@ -64,16 +65,14 @@ def _groups(held: list[tuple[Value, Codebook | Sparse]]) -> list[list[tuple[Valu
 class _Packer:
     """Puts unpacking nodes in front of one graph's own.
 
+    first : of its own
     codes : by object, the codes of each codebook, and the bits of each mask
     """
 
     graph: Graph
-    first: Node | None = None
+    first: Node | None
     codes: dict[int, Value] = field(default_factory=dict)
     shared: dict[tuple[str, bytes], Value] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.first = next(iter(self.graph), None)
 
     def pack(self, held: list[tuple[Value, Codebook | Sparse]]) -> dict[str, str]:
         """Unpack the weights from their bits; what they are called now, and were."""

@@ -42,14 +42,18 @@ class Spectrum:
 
     def tail(self, rank: int) -> float:
         """The part of the squared singular values that lies beyond `rank`."""
-        total = float(np.square(self.values).sum())
-        return float(np.square(self.values[rank:]).sum()) / total if total > 0 else 0.0
+        total = float(self._squares.sum())
+        return float(self._squares[rank:].sum()) / total if total > 0 else 0.0
 
     def rank_for(self, tail: float) -> int:
         """The smallest rank, at least 1, whose tail is at most `tail`."""
-        squares = np.square(self.values)
-        beyond = np.cumsum(squares[::-1])[::-1]  # beyond[r] = what rank r leaves out
+        beyond = np.cumsum(self._squares[::-1])[::-1]  # beyond[r] = what rank r leaves out
         return max(1, int((beyond > tail * beyond[0]).sum()))
+
+    @property
+    def _squares(self) -> Array:
+        """The squared values, of the largest one: those of float64 weights may be too small or large themselves."""
+        return np.square(self.values / (self.values[0] or 1.0))
 
 
 def spectrum(matrix: Array) -> Spectrum:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irc.cli.data import HELP as DATA_HELP
-from irc.cli.data import PREPROCESS_HELP, open_data, progress_over
-from irc.cli.dims import HELP as DIMS_HELP
-from irc.cli.dims import check_dims, fitted, made_up_sample, parse_dims, sample_dims, stored_dims
-from irc.cli.model import HELP, read_model
+from irc.cli import texts
+from irc.cli.dims import check_dims, parse_dims, stored_dims
 from irc.cli.output import add_row, make_table, print_table, print_text
 from irc.errors import OptionError
+from irc.evaluation.sizes import fitted, made_up_sample, sample_dims
+from irc.reading.data import open_data, progress_over
+from irc.reading.model import read_model
 
 if TYPE_CHECKING:
     from irc.backends.c.artifact import CArtifact
@@ -26,18 +26,19 @@ _LEAST = 0.005  # of the whole time, below which a step is not worth a line
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=texts.MODEL)],
     calibration: Annotated[
         str,
         typer.Option(
-            metavar="DATA", help=f"Quantize the model with it for every runtime, and time its first sample. {DATA_HELP}"
+            metavar="DATA",
+            help=f"Quantize the model with it for every runtime, and time its first sample. {texts.DATA}",
         ),
     ] = "",
-    preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
+    preprocess: Annotated[str, typer.Option(help=texts.PREPROCESS)] = "",
     passes: Annotated[str | None, typer.Option(help="For every runtime; the exact ones, then quantize.")] = None,
     dims: Annotated[
         str,
-        typer.Option(help=f"{DIMS_HELP}: the sample is repeated or cut to them; its own if not given, 1 if made up."),
+        typer.Option(help=f"{texts.DIMS}: the sample is repeated or cut to them; its own if not given, 1 if made up."),
     ] = "",
     threads: Annotated[int, typer.Option(min=1, help="Threads of every runtime.")] = 1,
     isa: Annotated[str, typer.Option(help="The instruction set of c; the best one if not given.")] = "",

@@ -8,32 +8,30 @@ from typing import Annotated, Any
 
 import typer
 
-from irc.cli.data import HELP as DATA_HELP
-from irc.cli.data import PREPROCESS_HELP, open_data, progress_over
-from irc.cli.dims import HELP as DIMS_HELP
+from irc.cli import texts
 from irc.cli.dims import parse_dims
-from irc.cli.evaluate import ENERGY_HELP, LABELS_HELP, labelled, open_evaluate
-from irc.cli.evaluate import HELP as EVALUATE_HELP
-from irc.cli.model import HELP
 from irc.cli.output import check_output, print_table, print_text
 from irc.errors import OptionError
+from irc.reading.data import open_data, progress_over
+from irc.reading.labels import labelled
+from irc.reading.metric import open_metric
 
 
 def command(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL", help=f"The first is what the others are held against. {HELP}")
+        list[str], typer.Argument(metavar="MODEL", help=f"The first is what the others are held against. {texts.MODEL}")
     ],
-    data: Annotated[str, typer.Option(metavar="DATA", help=f"Inputs of the first model. {DATA_HELP}")] = "",
-    preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
-    labels: Annotated[str, typer.Option(metavar="KEY", help=LABELS_HELP)] = "",
-    evaluate: Annotated[str, typer.Option(metavar="METRIC", help=EVALUATE_HELP)] = "",
+    data: Annotated[str, typer.Option(metavar="DATA", help=f"Inputs of the first model. {texts.DATA}")] = "",
+    preprocess: Annotated[str, typer.Option(help=texts.PREPROCESS)] = "",
+    labels: Annotated[str, typer.Option(metavar="KEY", help=texts.LABELS)] = "",
+    evaluate: Annotated[str, typer.Option(metavar="METRIC", help=texts.EVALUATE)] = "",
     target: Annotated[
         str, typer.Option(help="What runs the models, see irc targets; a c target compiles them.")
     ] = "onnx",
-    dims: Annotated[str, typer.Option(help=f"{DIMS_HELP}; those of the first sample, or 1, if not given.")] = "",
+    dims: Annotated[str, typer.Option(help=f"{texts.DIMS}; those of the first sample, or 1, if not given.")] = "",
     latency: Annotated[bool, typer.Option("--latency/--no-latency", help="Time the models in turns.")] = True,
     turns: Annotated[int, typer.Option(min=1, help="How many turns of ten runs each model has.")] = 10,
-    energy: Annotated[Path | None, typer.Option(metavar="FILE", help=ENERGY_HELP)] = None,
+    energy: Annotated[Path | None, typer.Option(metavar="FILE", help=texts.ENERGY)] = None,
     json_: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers to this file.")
     ] = None,
@@ -76,7 +74,7 @@ def measured_with(data: str, preprocess: str, labels: str, evaluate: str, energy
     options: dict[str, Any] = {"data": source, "labels": None, "progress": progress_over(source)}
     if labels:
         options["data"], options["labels"] = labelled(source, labels)
-    options["evaluate"] = open_evaluate(evaluate)
+    options["evaluate"] = open_metric(evaluate)
     options["energy"] = None if energy is None else read_energy_costs(energy)
     return options
 

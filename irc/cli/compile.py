@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irc.cli.data import HELP as DATA_HELP
-from irc.cli.data import PREPROCESS_HELP, open_data, progress_over
-from irc.cli.dims import HELP as DIMS_HELP
+from irc.cli import texts
 from irc.cli.dims import parse_dims
-from irc.cli.evaluate import HELP as EVALUATE_HELP
-from irc.cli.evaluate import open_evaluate
-from irc.cli.model import HELP, read_model
 from irc.cli.output import check_folder, check_output, print_table, print_text
 from irc.cli.recipe import recipe_with
 from irc.errors import OptionError
+from irc.reading.data import open_data, progress_over
+from irc.reading.metric import open_metric
+from irc.reading.model import read_model
 
 if TYPE_CHECKING:
     from irc.backends.artifact import Artifact
@@ -32,7 +30,9 @@ _ONNXRUNTIME = ("onnx", "onnx:arm")  # the targets whose runtime is at hand, so 
 
 
 def command(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help=f"{HELP} The recipe's if not given.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help=f"{texts.MODEL} The recipe's if not given.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -47,16 +47,16 @@ def command(
         typer.Option(help='As "fold-batch-norm, quantize{method=mse}", see irc passes; exact ones if not given.'),
     ] = None,
     target: Annotated[str, typer.Option(help="What the file is for, see irc targets; onnx if not given.")] = "",
-    calibration: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)] = "",
-    preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
-    evaluate: Annotated[str, typer.Option(metavar="METRIC", help=f"Asked after every pass. {EVALUATE_HELP}")] = "",
+    calibration: Annotated[str, typer.Option(metavar="DATA", help=texts.DATA)] = "",
+    preprocess: Annotated[str, typer.Option(help=texts.PREPROCESS)] = "",
+    evaluate: Annotated[str, typer.Option(metavar="METRIC", help=f"Asked after every pass. {texts.EVALUATE}")] = "",
     opset: Annotated[
         int | None, typer.Option(help="Of an .onnx file; the model's own, 21 at least, if not given.")
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="For c targets: what the files and functions are named by; model if not given.")
     ] = None,
-    dims: Annotated[str, typer.Option(help=f"For c targets: {DIMS_HELP}; 1 for those not given.")] = "",
+    dims: Annotated[str, typer.Option(help=f"For c targets: {texts.DIMS}; 1 for those not given.")] = "",
     tune: Annotated[
         bool, typer.Option("--tune", help="For c targets: choose among kernels by measuring them on this machine.")
     ] = False,
@@ -107,7 +107,7 @@ def command(
     data = open_data(calibration, preprocess) if calibration else None
     if preprocess and not calibration:
         raise OptionError("--preprocess is for the images of --calibration, which is not given")
-    metric = open_evaluate(asked.evaluate)
+    metric = open_metric(asked.evaluate)
     compiled = irc.api.compile if recipe is None else asked.compile
     artifact = compiled(
         model=read_model(model),

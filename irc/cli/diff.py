@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irc.cli.data import HELP as DATA_HELP
-from irc.cli.data import PREPROCESS_HELP
-from irc.cli.model import HELP, read_model
+from irc.cli import texts
 from irc.cli.output import add_row, make_table, print_table, print_text
 from irc.cli.runner import check_runtime, checked_samples, make_runner
+from irc.reading.model import read_model
 
 if TYPE_CHECKING:
     from irc.analysis.error import ErrorMeter
@@ -23,10 +22,10 @@ _SHOWN = 10  # names of each kind, unless --all
 
 
 def command(
-    first: Annotated[str, typer.Argument(metavar="A", help=f"The reference. {HELP}")],
+    first: Annotated[str, typer.Argument(metavar="A", help=f"The reference. {texts.MODEL}")],
     second: Annotated[str, typer.Argument(metavar="B", help="What is compared with it.")],
-    data: Annotated[str, typer.Option(metavar="DATA", help=f"{DATA_HELP} Made up if not given.")] = "",
-    preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
+    data: Annotated[str, typer.Option(metavar="DATA", help=f"{texts.DATA} Made up if not given.")] = "",
+    preprocess: Annotated[str, typer.Option(help=texts.PREPROCESS)] = "",
     runtime: Annotated[
         str, typer.Option(help="What runs both: onnxruntime, irc (torch) or c (compiled).")
     ] = "onnxruntime",

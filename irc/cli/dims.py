@@ -10,14 +10,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from irc.errors import IrcError, OptionError
-from irc.evaluation.sizes import fitted, made_up_sample, sample_dims
 
 if TYPE_CHECKING:
     from irc.graph import Graph
-
-__all__ = ["HELP", "check_dims", "fitted", "made_up_sample", "parse_dims", "sample_dims", "stored_dims"]
-
-HELP = "Sizes of the inputs' symbolic dimensions, as N=8,T=128"
 
 
 def parse_dims(text: str) -> dict[str, int]:

@@ -11,23 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irc.cli.data import HELP as DATA_HELP
-from irc.cli.data import PREPROCESS_HELP
-from irc.cli.dims import HELP as DIMS_HELP
+from irc.cli import texts
 from irc.cli.dims import parse_dims
-from irc.cli.model import HELP, read_model
 from irc.cli.output import add_row, check_output, make_table, print_table, print_text
 from irc.cli.runner import Runner, check_runtime, checked_samples, make_runner
 from irc.errors import OptionError
+from irc.reading.model import read_model
 
 if TYPE_CHECKING:
-    from irc.cli.npz import NpzWriter
     from irc.execution.samples import Sample
+    from irc.reading.npz import NpzWriter
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
-    inputs: Annotated[str, typer.Option(metavar="DATA", help=f"{DATA_HELP} Made up if not given.")] = "",
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=texts.MODEL)],
+    inputs: Annotated[str, typer.Option(metavar="DATA", help=f"{texts.DATA} Made up if not given.")] = "",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="OUT", help="Write the outputs to this .npz file, stacked as in DATA."),
@@ -40,14 +38,14 @@ def command(
     ] = 0,
     isa: Annotated[str, typer.Option(help="The instruction set of c; the best one if not given.")] = "",
     dims: Annotated[
-        str, typer.Option(help=f"{DIMS_HELP}, of made-up samples, and of c where DATA does not tell them.")
+        str, typer.Option(help=f"{texts.DIMS}, of made-up samples, and of c where DATA does not tell them.")
     ] = "",
     repeat: Annotated[int, typer.Option(min=1, help="Run each sample so many times, to time it.")] = 1,
-    preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
+    preprocess: Annotated[str, typer.Option(help=texts.PREPROCESS)] = "",
 ) -> None:
     """Run a model on some inputs; print the shapes and statistics of its outputs and the median latency."""
     from irc.atomic import atomic_file
-    from irc.cli.npz import NpzWriter
+    from irc.reading.npz import NpzWriter
 
     check_runtime(runtime)
     if isa and runtime != "c":

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irc.cli.data import open_data, progress_over
-from irc.cli.dims import check_dims, made_up_sample, sample_dims, stored_dims
+from irc.cli.dims import check_dims, stored_dims
 from irc.errors import OptionError
+from irc.evaluation.sizes import made_up_sample, sample_dims
 from irc.names import is_function_name
+from irc.reading.data import open_data, progress_over
 
 if TYPE_CHECKING:
     from irc.backends.c.artifact import CArtifact

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irc.cli.data import HELP as DATA_HELP
-from irc.cli.data import PREPROCESS_HELP
-from irc.cli.dims import HELP as DIMS_HELP
+from irc.cli import texts
 from irc.cli.dims import parse_dims
-from irc.cli.evaluate import HELP as EVALUATE_HELP
-from irc.cli.model import HELP
 from irc.cli.output import print_table, print_text
 from irc.cli.recipe import recipe_with
-from irc.errors import OptionError
 
 if TYPE_CHECKING:
     from irc.searching import Trial
@@ -24,40 +19,39 @@ _SPACE_HELP = (
     "Passes with holes, as 'prune-channels?{macs=0.2..1}, quantize{weight_bits=4|8}': a range, a choice, ? for what "
     "the option declares, name? for a pass that may go."
 )
-_BUDGET_HELP = (
-    "The most that the result may have, as bytes=150k,latency=2: of bytes (of the file), weight_bytes, parameters, "
-    "macs, peak_memory (bytes) and latency (ms)."
-)
 
 
 def command(
     study: Annotated[Path, typer.Option(metavar="FOLDER", help="Remembers the trials; a search goes on in its own.")],
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help=f"{HELP} The recipe's if not given.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help=f"{texts.MODEL} The recipe's if not given.")
+    ] = None,
     recipe: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A recipe with a space; other options hold instead of its keys.")
     ] = None,
     space: Annotated[str, typer.Option(help=_SPACE_HELP)] = "",
-    budget: Annotated[str, typer.Option(help=_BUDGET_HELP)] = "",
+    budget: Annotated[str, typer.Option(help=texts.BUDGET)] = "",
     floor: Annotated[float | None, typer.Option(help="The least metric of what is chosen.")] = None,
-    evaluate: Annotated[str, typer.Option(metavar="METRIC", help=EVALUATE_HELP)] = "",
+    evaluate: Annotated[str, typer.Option(metavar="METRIC", help=texts.EVALUATE)] = "",
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="Of the metric.")] = False,
-    calibration: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)] = "",
-    preprocess: Annotated[str, typer.Option(help=PREPROCESS_HELP)] = "",
+    calibration: Annotated[str, typer.Option(metavar="DATA", help=texts.DATA)] = "",
+    preprocess: Annotated[str, typer.Option(help=texts.PREPROCESS)] = "",
     objectives: Annotated[
         str, typer.Option(help="Measures to improve, the first most; metric, bytes and the budget's if not given.")
     ] = "",
     target: Annotated[str, typer.Option(help="What the result is for, see irc targets; onnx if not given.")] = "",
-    dims: Annotated[str, typer.Option(help=f"For c targets: {DIMS_HELP}; 1 for those not given.")] = "",
+    dims: Annotated[str, typer.Option(help=f"For c targets: {texts.DIMS}; 1 for those not given.")] = "",
     seed: Annotated[int | None, typer.Option(help="Of everything random; 0 if not given.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="How many in all, those that the study holds included.")] = 30,
     workers: Annotated[int, typer.Option(min=1, help="How many run at a time, each in a process of its own.")] = 1,
 ) -> None:
     """Search for the best compilation within a budget; write its recipe and the Pareto front into the study."""
+    from irc.evaluation.budget import parse_budget
     from irc.searching import search_recipe
 
     given: dict[str, Any] = {
         "space": space,
-        "budget": _budget(budget),
+        "budget": parse_budget(budget) if budget else {},
         "floor": floor,
         "evaluate": evaluate,
         "lower_is_better": lower_is_better,
@@ -80,21 +74,8 @@ def command(
     print_text(f"best: trial {best.number}; `irc compile --recipe {study / 'best.toml'} -o OUT` makes it again")
 
 
-def _budget(text: str) -> dict[str, float]:
-    """The limits that the text states, amounts as `irc select` takes them."""
-    from irc.evaluation.budget import parse_budget
-
-    budget: dict[str, float] = {}
-    for part in filter(None, (each.strip() for each in text.split(","))):
-        name = part.partition("=")[0].strip()
-        if name in budget:
-            raise OptionError(f"budget: '{name}' is given twice")
-        (budget[name],) = parse_budget(part.removeprefix("weight_")).values()
-    return budget
-
-
 def _print_trial(trial: Trial) -> None:
-    from irc.recipe.measures import shown
+    from irc.recipe.limits import shown
 
     if trial.error:
         print_text(f"trial {trial.number}: {trial.passes}: refused: {trial.error}")

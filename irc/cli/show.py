@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irc.cli.model import HELP, read_model
+from irc.cli import texts
 from irc.cli.output import add_row, make_table, print_fields, print_table, print_text
+from irc.reading.model import read_model
 
 if TYPE_CHECKING:
     from irc.graph import Graph
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=HELP)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=texts.MODEL)],
     layers: Annotated[bool, typer.Option("--layers", help="One row a layer: type, parameters, bytes, MACs.")] = False,
     groups: Annotated[
         bool, typer.Option("--groups", help="What can be pruned: groups of channels, what goes with each, barriers.")

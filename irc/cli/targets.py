@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irc.cli.model import read_model
 from irc.cli.output import add_row, make_table, print_fields, print_table, print_text
+from irc.reading.model import read_model
 
 if TYPE_CHECKING:
     from irc.graph import Graph

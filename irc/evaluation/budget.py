@@ -1,7 +1,7 @@
 """A budget: what a model may cost at most.
 
 budget   ::= quantity "=" amount ("," quantity "=" amount)*        bytes=1.5MB, macs=300M, latency=2
-quantity ::= bytes | parameters | macs | flops | peak_memory | latency | energy
+quantity ::= bytes | weight_bytes | parameters | macs | flops | peak_memory | latency | energy
 amount   ::= number [k | M | G] [B | ms | uJ]  |  number (KiB | MiB | GiB)
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from irc.errors import OptionError
+from irc.errors import OptionError, nearest
 from irc.evaluation.measures import Measures
 
 QUANTITIES: dict[str, tuple[str, Callable[[Measures], float | None]]] = {
     "bytes": ("B", lambda row: row.file_bytes),
+    "weight_bytes": ("B", lambda row: row.weight_bytes),
     "parameters": ("", lambda row: row.parameters),
     "macs": ("", lambda row: row.all_macs),
     "flops": ("", lambda row: row.flops),
@@ -24,6 +26,7 @@ QUANTITIES: dict[str, tuple[str, Callable[[Measures], float | None]]] = {
     "energy": ("uJ", lambda row: row.energy_uj),
 }
 _AMOUNT = re.compile(r"(\d+(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+(?:e[-+]?\d+)?)\s*(Ki|Mi|Gi|[kKMG])?(B|ms|uJ)?")
+_LARGEST = 1e300
 _FACTORS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
@@ -32,7 +35,7 @@ def parse_budget(text: str) -> dict[str, float]:
 
     Raises
     ------
-    OptionError : it is not of the form above, names an unknown quantity, or one twice.
+    OptionError : it is not of the form above, names an unknown quantity, one twice, or none.
     """
     budget: dict[str, float] = {}
     for part in filter(None, (each.strip() for each in text.split(","))):
@@ -40,24 +43,25 @@ def parse_budget(text: str) -> dict[str, float]:
         if name in budget:
             raise OptionError(f"budget: '{name}' is given twice")
         budget[name] = _amount(_known(name), amount)
+    if not budget:
+        raise OptionError(f"there is no budget; give one or more of {', '.join(QUANTITIES)}")
     return check_budget(budget)
 
 
-def check_budget(budget: Mapping[str, float]) -> dict[str, float]:
+def check_budget(budget: Mapping[str, Any]) -> dict[str, float]:
     """The budget in a dict.
 
     Raises
     ------
-    OptionError : it is empty, names an unknown quantity, or an amount is no number above 0.
+    OptionError : it names an unknown quantity, or an amount is no number above 0.
     """
-    if not budget:
-        raise OptionError(f"there is no budget; give one or more of {', '.join(QUANTITIES)}")
     for name, amount in budget.items():
         _known(name)
-        number = isinstance(amount, int | float) and not isinstance(amount, bool)
-        if not number or not (math.isfinite(amount) and amount > 0):
+        if not (isinstance(amount, int | float) and not isinstance(amount, bool) and 0 < amount < math.inf):
             raise OptionError(f"budget: {name}={amount!r} must be a number above 0")
-    return dict(budget)
+        if amount > _LARGEST:
+            raise OptionError(f"budget: {name} is larger than any model; leave it out")
+    return {name: float(amount) for name, amount in budget.items()}
 
 
 def spent(row: Measures, budget: Mapping[str, float]) -> dict[str, float | None]:
@@ -67,7 +71,7 @@ def spent(row: Measures, budget: Mapping[str, float]) -> dict[str, float | None]
 
 def over(row: Measures, budget: Mapping[str, float]) -> dict[str, float | None]:
     """The quantities of which a model takes more than it may, or of which nobody can say how much."""
-    return {name: took for name, took in spent(row, budget).items() if took is None or took > budget[name]}
+    return {name: took for name, took in spent(row, budget).items() if took is None or not took <= budget[name]}
 
 
 def amount_text(name: str, took: float | None, limit: float) -> str:
@@ -81,7 +85,8 @@ def amount_text(name: str, took: float | None, limit: float) -> str:
 
 def _known(name: str) -> str:
     if name not in QUANTITIES:
-        raise OptionError(f"budget: there is no quantity '{name}'; there are {', '.join(QUANTITIES)}")
+        way_out = "floor is the least metric" if name == "metric" else nearest(name, QUANTITIES)
+        raise OptionError(f"budget: there is no quantity '{name}'; {way_out}")
     return name
 
 

@@ -11,16 +11,17 @@ from typing import Any
 from irc.analysis.energy import EnergyCosts
 from irc.backends.c.specialize import symbols
 from irc.backends.registry import find_target
-from irc.errors import DataError, IrcError, OptionError
+from irc.errors import OptionError
 from irc.evaluation.comparison import Comparison
 from irc.evaluation.inputs import refusal, renamed
-from irc.evaluation.measures import Measures, count, timed
+from irc.evaluation.measures import count, with_latency
 from irc.evaluation.quality import measure
 from irc.evaluation.sizes import fitted, made_up_sample, sample_dims
 from irc.evaluation.subject import Subject, named, open_subject
 from irc.execution.samples import Sample, Samples
 from irc.graph import Graph
 from irc.passes.context import Evaluate
+from irc.reading.metric import Metric
 from irc.report.progress import Progress, silent
 from irc.target import Target
 
@@ -127,32 +128,15 @@ class Bench:
         if self.evaluate is not None:
             rows = [replace(row, metric=self._metric(each)) for row, each in zip(rows, subjects, strict=True)]
         if self.latency:
-            rows = self._timed(rows, subjects, [sample() for sample in samples])
+            rows = with_latency(rows, subjects, [sample() for sample in samples], self.turns)
         return Comparison(rows, (self.samples.count if self.samples else 0) or 0, sizes[0], self.costs)
 
     def _metric(self, subject: Subject) -> float:
         """What `evaluate` says of a model."""
         assert self.evaluate is not None
+        metric = self.evaluate if isinstance(self.evaluate, Metric) else Metric(self.evaluate)
         with named(subject.name):
-            try:
-                made = self.evaluate(subject.call)
-            except IrcError:
-                raise
-            except Exception as error:  # whatever the user's function raises
-                raise DataError(f"evaluate failed: {type(error).__name__}: {error}") from error
-            try:
-                return float(made)
-            except (TypeError, ValueError):
-                raise DataError(f"evaluate returned a {type(made).__name__}, not a number") from None
-
-    def _timed(
-        self, rows: Sequence[Measures], subjects: Sequence[Subject], samples: Sequence[Sample]
-    ) -> list[Measures]:
-        took = timed(subjects, samples, self.turns)
-        return [
-            replace(row, latency_ms=t.median, least_latency_ms=t.least, latency_ratio=t.ratio(took[0]))
-            for row, t in zip(rows, took, strict=True)
-        ]
+            return metric(subject.call)
 
     def sizes_of(self, graph: Graph) -> dict[str, int]:
         """The sizes of a graph's symbolic dimensions: as asked for, or else those of the first sample, or 1."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from irc.analysis.arithmetic import activation_bytes, as_run, macs_by_width, nodes, uncounted
@@ -12,14 +12,16 @@ from irc.analysis.cost import parameters_of
 from irc.analysis.energy import Energy, EnergyCosts, energy
 from irc.analysis.liveness import peak_memory
 from irc.backends.latency import Timed, interleaved
-from irc.errors import IrcError
+from irc.errors import IrcError, OptionError
 from irc.evaluation.quality import Quality
 from irc.evaluation.sizes import observe, vague
 from irc.evaluation.subject import Subject
 from irc.execution.samples import Sample
 from irc.graph import Graph
+from irc.target import Target
 
 RUNS = 10  # of a model in each of its turns, when it is timed
+TURNS = 5  # where a budget asks for the latency
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,25 @@ def _without_cost(macs: Mapping[str, int], used: Energy | None) -> list[str]:
     return [] if used is not None else [f"there is no energy cost for one of {', '.join(macs)}"]
 
 
-def timed(subjects: Sequence[Subject], samples: Sequence[Sample], turns: int) -> list[Timed]:
-    """The subjects in turns, each on its sample, one thread."""
+def check_timed(target: Target) -> None:
+    """OptionError if what is made for the target cannot be timed here."""
+    if target.latency is None:
+        raise OptionError(f"target '{target.name}' cannot be timed here; leave latency out, macs will do")
+
+
+def with_latency(
+    rows: Sequence[Measures], subjects: Sequence[Subject], samples: Sequence[Sample], turns: int = TURNS
+) -> list[Measures]:
+    """The rows with the times of their subjects, each on its sample, one thread."""
+    took = _timed(subjects, samples, turns)
+    return [
+        replace(row, latency_ms=each.median, least_latency_ms=each.least, latency_ratio=each.ratio(took[0]))
+        for row, each in zip(rows, took, strict=True)
+    ]
+
+
+def _timed(subjects: Sequence[Subject], samples: Sequence[Sample], turns: int) -> list[Timed]:
+    """The subjects in turns."""
     pairs = zip(subjects, samples, strict=True)
     calls = {str(index): partial(subject.run, sample) for index, (subject, sample) in enumerate(pairs)}
     for call in calls.values():

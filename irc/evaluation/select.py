@@ -18,10 +18,10 @@ from irc.analysis.arithmetic import QUANTIZERS
 from irc.analysis.energy import EnergyCosts
 from irc.backends.registry import find_target
 from irc.errors import DataError, IrcError, OptionError
-from irc.evaluation.budget import amount_text, check_budget, over, parse_budget, spent
+from irc.evaluation.budget import QUANTITIES, amount_text, check_budget, over, parse_budget, spent
 from irc.evaluation.compare import Bench, name_of
 from irc.evaluation.inputs import refusal, renamed
-from irc.evaluation.measures import Measures
+from irc.evaluation.measures import TURNS, Measures, check_timed
 from irc.evaluation.selection import Form, Selection, Verdict, best_of, dominates
 from irc.evaluation.subject import Subject
 from irc.execution.samples import Sample
@@ -51,7 +51,7 @@ def select(
     target: str | Target = "onnx",
     example_inputs: Any = None,
     dims: Mapping[str, int] | None = None,
-    turns: int = 5,
+    turns: int = TURNS,
     energy: EnergyCosts | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -80,10 +80,14 @@ def select(
     if not models:
         raise OptionError("there is no candidate; give one model at least")
     limits = parse_budget(budget) if isinstance(budget, str) else check_budget(budget)
+    if not limits:
+        raise OptionError(f"there is no budget; give one or more of {', '.join(QUANTITIES)}")
     if floor is not None and evaluate is None and labels is None:
         raise OptionError("there is a floor and no metric; give evaluate, or data with labels")
     goal = find_target(target) if isinstance(target, str) else target
     timed = "latency" in limits
+    if timed:
+        check_timed(goal)
     costs = energy or EnergyCosts()
     bench = Bench(goal, data, labels, evaluate, example_inputs, dims, timed, turns, costs, progress)
     chooser = _Chooser(bench, limits, floor, COMPRESSIONS if compressions is None else compressions, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ class Stored:
 
     files : of its file and the files of weights that it names, or of all files of a folder
     constants : of all tensors in them
+    sha256 : of what an artifact writes (of several files, of their names, sizes and bytes); empty for what lay there
     """
 
     files: int
     constants: int
+    sha256: str = ""
 
 
 def of_onnx(path: Path) -> Stored:
@@ -45,6 +48,19 @@ def of_folder(folder: Path, model: Path) -> Stored:
     """Of a folder, and of the ONNX file in it."""
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Stored(size, of_onnx(model).constants)
+
+
+def sha256_of(folder: Path) -> str:
+    """The digest of the one file in a folder, or of the names, sizes and bytes of all of them."""
+    digest = hashlib.sha256()
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in paths:
+        if len(paths) > 1:
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def tensor_bytes(tensor: TensorProto) -> int:

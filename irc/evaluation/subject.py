@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from irc.backends.c.folder import MODEL_FILE
 from irc.backends.onnx.artifact import OnnxArtifact
 from irc.backends.onnx.session import make_session
 from irc.backends.registry import target_of
-from irc.errors import ExecutionError, IrcError, ModelError, OptionError
+from irc.errors import ExecutionError, IrcError, ModelError
 from irc.evaluation.sizes import bind
-from irc.evaluation.stored import Stored, of_folder, of_onnx, of_text
+from irc.evaluation.stored import Stored, of_folder, of_onnx, of_text, sha256_of
 from irc.execution import Executable
 from irc.execution.samples import Sample, check_sample, input_signature
 from irc.frontends.onnx import read_onnx
@@ -31,6 +32,7 @@ from irc.graph import Graph
 from irc.names import call, is_function_name
 from irc.ops.fake_quant import FakeQuant
 from irc.passes.numerics import unwrap
+from irc.reading.model import parts, read_file
 from irc.report.ledger import Ledger
 from irc.report.report import Report
 from irc.signature import OWN_DOMAIN
@@ -125,25 +127,23 @@ def open_subject(
     IrcError : it cannot be read; the text names it.
     """
     with named(name):
-        shapes = None
+        where = "a tuple holds"
         if isinstance(model, str) and is_function_name(model):
-            model = call(model, ModelError)
-        if isinstance(model, tuple):
-            if len(model) not in (2, 3):
-                raise OptionError("a tuple must be a torch module, its example inputs and, if need be, dynamic shapes")
-            model, example_inputs, shapes = (*model, None)[:3]
+            model, where = call(model, ModelError), "it returned"
+        model, own_inputs, shapes = parts(model, where)
         if isinstance(model, str | Path):
             return _of_path(Path(model), name, target, sizes)
         if isinstance(model, Artifact):
-            return _of_artifact(model, name)
-        return _of_graph(irc.api.load(model, example_inputs, dynamic_shapes=shapes), name, target, sizes)
+            return of_artifact(model, name)
+        inputs = example_inputs if own_inputs is None else own_inputs
+        return _of_graph(irc.api.load(model, inputs, dynamic_shapes=shapes), name, target, sizes)
 
 
 def _of_path(path: Path, name: str, target: Target, sizes: Callable[[Graph], Mapping[str, int]]) -> Subject:
     if path.is_dir():
         artifact = irc.api.open(path)
         return Subject(name, artifact.graph, of_folder(path, path / MODEL_FILE), lambda: _calls(artifact), (_SOURCE,))
-    graph = irc.api.load(path)
+    graph = read_file(path)
     stored = of_text(path, graph) if path.suffix == ".irc" else of_onnx(path)
     if target.kind == "onnx" and path.suffix != ".irc":
         return Subject(name, graph, stored, lambda: _session(path, target_of(graph)))
@@ -159,19 +159,27 @@ def _of_graph(graph: Graph, name: str, target: Target, sizes: Callable[[Graph], 
     own = target_of(graph)
     goal = own if own.kind == target.kind else target
     dims = sizes(graph) if goal.kind == "c" else None
-    return _of_artifact(irc.api.artifact_of(graph, goal, Report(Ledger()), dims=dims), name)
+    return of_artifact(irc.api.artifact_of(graph, goal, Report(Ledger()), dims=dims), name)
 
 
-def _of_artifact(artifact: Artifact, name: str) -> Subject:
+def of_artifact(artifact: Artifact, name: str) -> Subject:
     """An artifact, saved to be weighed and read as any file is."""
     with tempfile.TemporaryDirectory(prefix="irc-") as folder:
+        place = Path(folder)
         if isinstance(artifact, OnnxArtifact):
-            path = Path(folder) / "model.onnx"
+            path = place / "model.onnx"
             artifact.save(path)
-            return Subject(name, read_onnx(path), of_onnx(path), lambda: _artifact_session(artifact))
-        artifact.save(Path(folder) / "model")
-        path = Path(folder) / "model" / MODEL_FILE
-        return Subject(name, read_onnx(path), of_folder(path.parent, path), lambda: _calls(artifact), (_SOURCE,))
+            stored = replace(of_onnx(path), sha256=sha256_of(place))
+            return Subject(name, read_onnx(path), stored, lambda: _artifact_session(artifact))
+        path = place / "model" / MODEL_FILE
+        artifact.save(path.parent)
+        stored = replace(of_folder(path.parent, path), sha256=sha256_of(place))
+        return Subject(name, read_onnx(path), stored, lambda: _calls(artifact), (_SOURCE, *_threads(artifact)))
+
+
+def _threads(artifact: Artifact) -> list[str]:
+    count = getattr(artifact, "threads", 1)
+    return [f"it is run in the {count} threads that it was made for"] if count > 1 else []
 
 
 def _calls(artifact: Artifact) -> Runner:

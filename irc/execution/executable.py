@@ -107,12 +107,13 @@ class Executable:
             if name not in given or name not in names:
                 what = "is missing" if name in names else "is none of the model's"
                 raise DataError(f"input '{name}' {what}; the model takes {', '.join(names)}")
-        return [_as_argument(given[v.name], v.tensor_type) for v in self.graph.inputs]
+        return [as_argument(given[v.name], v.tensor_type) for v in self.graph.inputs]
 
 
-def _as_argument(value: Any, type: TensorType | None = None) -> Any:
+def as_argument(value: Any, type: TensorType | None = None) -> Any:
+    """A tensor or array, or a list of them, as a module takes it: floats in the input's type."""
     if isinstance(value, list):
-        return [_as_argument(v) for v in value]
+        return [as_argument(v) for v in value]
     held = to_torch(value) if hasattr(value, "__array_interface__") else value
     if type is None or not type.dtype.is_float or not isinstance(held, torch.Tensor) or not held.is_floating_point():
         return held

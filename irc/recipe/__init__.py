@@ -2,7 +2,7 @@
 
     recipe      the Recipe, and its compilation
     keys        TOML to a Recipe and back; what is wrong with a file
-    measures    how large, fast and good an artifact is; budgets
+    limits      how large, fast and good an artifact is, against its budget
     threads     how many threads torch computes with, on which its last bits depend
 """
 

@@ -8,18 +8,16 @@ A pass is a table of its options under `pass`, or all are one text, as on the co
 
 from __future__ import annotations
 
-import difflib
-import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from irc.errors import OptionError, TextError
+from irc.errors import OptionError, TextError, nearest
+from irc.evaluation.budget import check_budget
 from irc.passes.base import Pass
 from irc.passes.options import fit, format_pipeline, is_default, make_pass, name_of_object, parse_pipeline
 from irc.passes.registry import find_pass
-from irc.recipe.measures import SIZES
 
 TYPES: dict[str, Any] = {
     "model": str,
@@ -69,19 +67,13 @@ def read_keys(text: str, where: str) -> dict[str, Any]:
     return found
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The way out of an unknown word: the known one that it is like, or all of them."""
-    near = difflib.get_close_matches(word, list(known), 1)
-    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-
-
 def _field(key: str, value: Any) -> Any:
     if key == "passes":
         return _passes(value)
     if key == "dims":
         return {name: fit(size, int, f"key 'dims.{name}'") for name, size in _table(key, value).items()}
     if key == "budget":
-        return checked_budget(_table(key, value))
+        return check_budget(_table(key, value))
     return fit(value, TYPES[key], f"key '{key}'")
 
 
@@ -89,19 +81,6 @@ def _table(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise OptionError(f"key '{key}' is no table; write [{key}] and what is in it below")
     return value
-
-
-def checked_budget(budget: Mapping[str, Any]) -> dict[str, float]:
-    """The limits, if they are numbers above 0 of known measures; OptionError if not."""
-    found = {}
-    for name, limit in budget.items():
-        if name not in SIZES:
-            way_out = "floor is the least metric" if name == "metric" else nearest(name, SIZES)
-            raise OptionError(f"a budget is not of '{name}'; {way_out}")
-        found[name] = fit(limit, float, f"budget '{name}'")
-        if not math.isfinite(found[name]) or found[name] <= 0:
-            raise OptionError(f"budget '{name}': {limit} leaves nothing, or is no number; give one above 0")
-    return found
 
 
 def _passes(value: Any) -> tuple[Pass, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -13,18 +14,20 @@ import irc.api
 from irc.atomic import atomic_file
 from irc.backends.artifact import Artifact
 from irc.backends.registry import find_target
-from irc.cli.data import open_data
-from irc.cli.evaluate import open_evaluate
-from irc.cli.model import read_model
-from irc.errors import OptionError, TextError
+from irc.errors import OptionError, TextError, nearest
+from irc.evaluation.budget import check_budget
 from irc.names import is_function_name
 from irc.passes.base import Pass
 from irc.passes.options import parse_pipeline
-from irc.recipe.keys import checked_budget, nearest, read_keys, write_keys
-from irc.recipe.measures import MEASURES, METRIC, check_limits, written
+from irc.reading.data import open_data
+from irc.reading.metric import open_metric
+from irc.reading.model import read_model
+from irc.recipe.keys import read_keys, write_keys
+from irc.recipe.limits import MEASURES, METRIC, check_limits, measure
 from irc.recipe.threads import torch_threads
 
 _PATHS = ("model", "calibration", "output")
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Recipe:
     lower_is_better : of the metric
     target, opset, seed, name, threads, dims : as for `irc.compile`
     torch_threads : how many threads torch computes with, on which the last bits of training and calibration depend
-    budget : what the result may have at most, by measure (`irc.recipe.measures`)
+    budget : what the result may have at most, by quantity (`irc.evaluation.budget`)
     floor : the least metric that the result may have; the largest, if lower is better
     objectives : of `irc search`: the measures to improve, the most important first
     output : where to write
@@ -76,14 +79,20 @@ class Recipe:
             object.__setattr__(self, "passes", tuple(parse_pipeline(self.passes)))
         elif self.passes is not None:
             object.__setattr__(self, "passes", tuple(self.passes))
-        object.__setattr__(self, "budget", checked_budget(self.budget))
+        object.__setattr__(self, "budget", check_budget(self.budget))
         if self.passes is not None and self.space:
             raise OptionError("a recipe has passes or a space of them, not both")
         for name in self.objectives:
             if name not in MEASURES:
                 raise OptionError(f"objectives: there is no measure '{name}'; {nearest(name, MEASURES)}")
-        if self.torch_threads < 1:
-            raise OptionError(f"torch_threads={self.torch_threads} is below 1")
+        for name in ("threads", "torch_threads"):
+            if not 1 <= getattr(self, name) <= _MOST_THREADS:
+                raise OptionError(f"{name}={getattr(self, name)} is not in 1 to {_MOST_THREADS}")
+        if self.floor is not None and not math.isfinite(self.floor):
+            raise OptionError(f"floor={self.floor} is no number that a metric could reach; leave it out")
+        for name, size in self.dims.items():
+            if size < 1:
+                raise OptionError(f"dimension '{name}' cannot be {size}; it must be 1 or more")
         find_target(self.target)
 
     @classmethod
@@ -178,9 +187,8 @@ class Recipe:
             raise OptionError("the recipe has a floor of the metric, and nothing measures it; give evaluate")
         with torch_threads(self.torch_threads):
             artifact = irc.api.compile(**given)
-        check_limits(artifact, self.limits, lower_is_better=self.lower_is_better)
-        if self.sha256:
-            self._compare(artifact)
+            if self.limits or self.sha256:
+                self._hold(artifact)
         return artifact
 
     @property
@@ -194,14 +202,18 @@ class Recipe:
         return {
             "model": lambda: read_model(self.place(self.model)) if self.model else None,
             "calibration": lambda: open_data(data, self.preprocess) if data else None,
-            "evaluate": lambda: open_evaluate(self.evaluate),
+            "evaluate": lambda: open_metric(self.evaluate),
             "dims": lambda: dict(self.dims) or None,
             **{name: partial(getattr, self, name) for name in plain},
         }
 
-    def _compare(self, artifact: Artifact) -> None:
-        """Note whether the bytes are those that the recipe was written for."""
+    def _hold(self, artifact: Artifact) -> None:
+        """BudgetError if it misses the limits; a note whether its bytes are those that the recipe was written for."""
+        measured = measure(artifact, self.limits.keys(), self.dims)
+        check_limits(measured.values, self.limits, lower_is_better=self.lower_is_better)
+        if not self.sha256:
+            return
         said = "the bytes are those that the recipe names"
-        if written(artifact).sha256 != self.sha256:
+        if measured.sha256 != self.sha256:
             said = "the bytes are not those that the recipe names: other data, options, versions or another processor"
         artifact.report.rows[0].notes.append(said)

@@ -7,11 +7,12 @@
     trial                 one compilation, measured; what travels to the process that does it
     study, storage        a folder that remembers all trials, with Optuna; its file and lock
     materials, executors  the model, data and metric, where recipes can name them; where trials run
-    loop, result, plot    the search itself; what comes of it, as tables and files; its picture
+    question, loop        what is asked, and the search itself
+    result, plot          what comes of it, as tables and files; its picture
 """
 
 from irc.searching.holes import Choice, PerLayer, Range
-from irc.searching.loop import search, search_recipe
+from irc.searching.question import search, search_recipe
 from irc.searching.result import SearchResult
 from irc.searching.space import Maybe, Space
 from irc.searching.trial import Trial

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -61,6 +62,8 @@ class Range(Hole):
     log: bool = False
 
     def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise OptionError(f"the range {self} has an end that is no number")
         if not self.low < self.high or (self.step is not None and not 0 < self.step <= self.high - self.low):
             raise OptionError(f"the range {self} holds nothing to choose from; its ends rise, and a step fits between")
         if self.log and (self.low <= 0 or self.step is not None):

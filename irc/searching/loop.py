@@ -1,172 +1,49 @@
-"""`irc.search`: compile again and again, each time with other options, until the best within a budget is found.
+"""The loop of a search: compile again and again, each time with other options, and remember what came.
 
     ask the study --passes--> Job --executor--> Outcome --> tell the study        until it holds `trials` trials
+
+Where a worker process dies, as it does when memory runs out, what ran then is tried again one at a time: the trial that
+dies alone is refused, and the others go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from irc.api import load
-from irc.errors import ExecutionError, OptionError
+from irc.errors import ExecutionError
 from irc.passes.base import Pass
 from irc.passes.context import Evaluate
 from irc.passes.options import format_pipeline, parse_pipeline
 from irc.recipe import Recipe
-from irc.recipe.measures import METRIC, SIZES, excess
-from irc.searching.executors import local_executor
-from irc.searching.materials import Materials
-from irc.searching.result import SearchResult, turned
-from irc.searching.space import Maybe, Space
-from irc.searching.storage import import_optuna
-from irc.searching.study import Direction, Study, open_study
+from irc.recipe.limits import MEASURES, excess
+from irc.searching.executors import LocalPool
+from irc.searching.result import SearchResult
+from irc.searching.study import Study
 from irc.searching.trial import Job, Outcome, Trial, run
-
-if TYPE_CHECKING:
-    from irc.api import Model
-    from irc.graph import Graph
 
 Report = Callable[[Trial], None]
 _ALWAYS = ("bytes", "parameters", "macs")
-_OPTIONS = {"target", "opset", "seed", "dims", "name", "threads", "torch_threads", "preprocess", "lower_is_better"}
 _HOPELESS = 8  # refused trials, and no other, after which a search ends
 
 
-def search(
-    model: Model,
-    space: str | Sequence[Pass | Maybe] | Space,
-    *,
-    budget: Mapping[str, float] | None = None,
-    floor: float | None = None,
-    study: str | Path,
-    evaluate: Evaluate | str | None = None,
-    calibration: Iterable[Any] | str | None = None,
-    objectives: Sequence[str] = (),
-    trials: int = 30,
-    workers: int = 1,
-    executor: Executor | None = None,
-    report: Report | None = None,
-    example_inputs: Any = None,
-    dynamic_shapes: Any = None,
-    **options: Any,
-) -> SearchResult:
-    """Find the best compilation of a model within a budget.
-
-    Parameters
-    ----------
-    model, example_inputs, dynamic_shapes : as for `irc.load`; or package.module:function
-    space : passes whose options may be open; text as in `irc.searching.text`, or instances with `Range`, `Choice`,
-        `PerLayer` in place of values, and `Maybe(pass)`
-    budget : limits by measure: bytes (of what is written), weight_bytes, parameters, macs, peak_memory, latency
-        (milliseconds)
-    floor : the least metric that is allowed; the largest, if lower is better
-    study : folder that remembers the trials; a search of the same goes on in it
-    evaluate : the metric, as for `irc.compile`, or package.module:function
-    calibration : as for `irc.compile`, or DATA as on the command line
-    objectives : the measures to improve, the most important first; metric, bytes and those of the budget if not given
-    trials : how many there are to be, those of earlier calls included
-    workers : how many run at a time, each in a process of its own if there are several
-    executor : where they run instead; any of `concurrent.futures`' kind
-    report : called with every trial that has ended
-    options : further fields of `irc.recipe.Recipe`: target, opset, seed, dims, name, threads, torch_threads,
-        preprocess, lower_is_better
-
-    Raises
-    ------
-    OptionError : something does not fit, or the folder is of another study.
-    OutputError : the folder cannot be written.
-    ExecutionError : every one of the first trials was refused, or a worker process died.
-    """
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise TypeError(f"search has no argument '{unknown[0]}'")
-    shape = Space.of(space)
-
-    def read(given: Any) -> Graph:
-        return load(given, example_inputs, dynamic_shapes=dynamic_shapes)
-
-    recipe = Recipe(space=str(shape), budget=budget or {}, floor=floor, objectives=tuple(objectives), **options)
-    materials = Materials(model, calibration, evaluate, recipe.preprocess, read)
-    return _search(recipe, shape, materials, Path(study), _Means(trials, workers, executor, report))
-
-
-def search_recipe(
-    recipe: Recipe,
-    *,
-    study: str | Path,
-    trials: int = 30,
-    workers: int = 1,
-    executor: Executor | None = None,
-    report: Report | None = None,
-) -> SearchResult:
-    """The search that a recipe with a space describes; arguments and errors as for `search`."""
-    if not recipe.space:
-        raise OptionError('the recipe has no space; write space = "prune-channels{macs=0.2..1}, quantize", say')
-    if not recipe.model:
-        raise OptionError('the recipe names no model; write model = "net.onnx" in it, or give one')
-    model, data = recipe.place(recipe.model), recipe.place(recipe.calibration) or None
-    materials = Materials(model, data, recipe.evaluate or None, recipe.preprocess)
-    means = _Means(trials, workers, executor, report)
-    bare = replace(recipe, model="", calibration="", evaluate="", output="", folder=Path())
-    return _search(bare, Space.of(recipe.space), materials, Path(study), means)
-
-
 @dataclass(frozen=True)
-class _Means:
-    """How a search is run, on which what is found does not depend."""
+class _Begun:
+    """A trial that runs.
 
-    trials: int
-    workers: int
-    executor: Executor | None
-    report: Report | None
+    asked : Optuna's trial
+    text : its passes
+    alone : whether nothing else runs, because it ran when a process died
+    """
 
-    def __post_init__(self) -> None:
-        for name in ("trials", "workers"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name}={getattr(self, name)} is below 1")
-
-    @property
-    def sent(self) -> bool:
-        """Whether trials run in other processes that get them by pickle."""
-        return self.workers > 1 if self.executor is None else isinstance(self.executor, ProcessPoolExecutor)
-
-
-def _search(recipe: Recipe, space: Space, materials: Materials, folder: Path, means: _Means) -> SearchResult:
-    import_optuna()
-    objectives = recipe.objectives or _default_objectives(recipe, materials)
-    if materials.evaluate is None and METRIC in (*objectives, *recipe.limits):
-        raise OptionError("the metric is an objective or has a floor, and nothing measures it; give evaluate")
-    materials.check(sent=means.sent)
-    recipe, shape = replace(recipe, objectives=objectives), space.for_graph(materials.graph)
-    identity = {**materials.identity(), **_identity(recipe, shape)}
-    signs = [turned(name, 1.0, lower_is_better=recipe.lower_is_better) for name in objectives]
-    directions: list[Direction] = ["maximize" if sign < 0 else "minimize" for sign in signs]
-    with ExitStack() as stack:
-        study = stack.enter_context(open_study(folder, shape, identity, directions, seed=recipe.seed))
-        searcher = Searcher(materials.placed(recipe, folder), folder, materials.unnamed_metric, means.report)
-        executor = means.executor or stack.enter_context(local_executor(means.workers))
-        searcher.run(study, executor, means.trials, means.workers)
-        result = searcher.result(searcher.trials(study))
-        result.write()
-    return result
-
-
-def _identity(recipe: Recipe, space: Space) -> dict[str, str]:
-    """What the study is of besides the materials, by what people call it."""
-    budget = ", ".join(f"{name}={limit!r}" for name, limit in sorted(recipe.limits.items()))
-    others = replace(recipe, space="", budget={}, floor=None, objectives=())
-    return {"space": str(space), "budget": budget, "objectives": ", ".join(recipe.objectives), "options": str(others)}
-
-
-def _default_objectives(recipe: Recipe, materials: Materials) -> tuple[str, ...]:
-    metric = (METRIC,) if materials.evaluate is not None else ()
-    return tuple(dict.fromkeys((*metric, "bytes", *recipe.budget)))
+    asked: Any
+    text: str
+    job: Job
+    alone: bool = False
 
 
 @dataclass
@@ -186,33 +63,49 @@ class Searcher:
     def measures(self) -> tuple[str, ...]:
         """What every trial measures."""
         wanted = {*self.base.objectives, *self.base.limits, *_ALWAYS}
-        return tuple(name for name in (METRIC, *SIZES) if name in wanted)
+        return tuple(name for name in MEASURES if name in wanted)
 
     def run(self, study: Study, executor: Executor, trials: int, workers: int) -> None:
         """Run until the study has so many trials, `workers` at a time."""
-        running: dict[Future[Outcome], tuple[Any, str]] = {}
+        running: dict[Future[Outcome], _Begun] = {}
+        again: list[_Begun] = []
         while True:
-            while len(running) < workers and study.begun < trials:
-                asked, passes = study.ask()
-                text = format_pipeline(passes)
-                if text in study.known:
-                    self._tell(study, asked, text, study.known[text])
-                else:
-                    job = Job(str(self._recipe(passes)), str(self.folder.resolve()), self.measures, self.evaluate)
-                    running[executor.submit(run, job)] = (asked, text)
+            if again and not running:
+                suspect = replace(again.pop(0), alone=True)
+                running[executor.submit(run, suspect.job)] = suspect
+            while not again and len(running) < workers and study.begun < trials:
+                if (begun := self._begin(study)) is not None:
+                    running[executor.submit(run, begun.job)] = begun
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                self._tell(study, *running.pop(future), self._outcome(future))
+                begun = running.pop(future)
+                try:
+                    outcome = future.result()
+                except BrokenProcessPool:
+                    if not isinstance(executor, LocalPool) or not executor.begun:
+                        raise self._died() from None
+                    if not begun.alone:
+                        again.append(begun)
+                        continue
+                    outcome = Outcome(error="its process died, and died again when it ran alone: did memory run out?")
+                self._tell(study, begun.asked, begun.text, outcome)
 
-    def _outcome(self, future: Future[Outcome]) -> Outcome:
-        try:
-            return future.result()
-        except BrokenProcessPool:
-            raise ExecutionError(
-                f"a worker process died; the study in '{self.folder}' goes on when the search is called again, with "
-                'fewer workers if memory ran out; a script calls it under `if __name__ == "__main__":`'
-            ) from None
+    def _begin(self, study: Study) -> _Begun | None:
+        """The next trial; None if its outcome is known."""
+        asked, passes = study.ask()
+        text = format_pipeline(passes)
+        if text in study.known:
+            self._tell(study, asked, text, study.known[text])
+            return None
+        job = Job(str(self._recipe(passes)), str(self.folder.resolve()), self.measures, self.evaluate)
+        return _Begun(asked, text, job)
+
+    def _died(self) -> ExecutionError:
+        return ExecutionError(
+            f"a worker process died; the study in '{self.folder}' goes on when the search is called again, with "
+            'fewer workers if memory ran out; a script calls it under `if __name__ == "__main__":`'
+        )
 
     def _tell(self, study: Study, asked: Any, text: str, outcome: Outcome) -> None:
         trial = self._trial(asked.number, text, outcome)

@@ -17,16 +17,17 @@ from typing import Any
 
 from irc.api import load
 from irc.atomic import atomic_file
-from irc.cli.data import open_data
-from irc.cli.model import read_model
-from irc.cli.npz import NpzWriter
-from irc.errors import DataError, IrcError, OptionError
+from irc.errors import OptionError
 from irc.execution.samples import Samples
 from irc.execution.training.identity import graph_digest
 from irc.graph import Graph
 from irc.names import is_function_name, resolve
-from irc.passes.context import Evaluate, Run
+from irc.passes.context import Evaluate
 from irc.passes.options import name_of_object
+from irc.reading.data import open_data
+from irc.reading.metric import Metric
+from irc.reading.model import read_model
+from irc.reading.npz import NpzWriter
 from irc.recipe import Recipe
 from irc.text import save_text
 
@@ -72,7 +73,7 @@ class Materials:
         """The metric, if it has no name."""
         if self.evaluate is None or isinstance(self.evaluate, str) or self.metric_name:
             return None
-        return UnnamedMetric(self.evaluate)
+        return Metric(self.evaluate)
 
     def check(self, *, sent: bool) -> None:
         """Look for what is wrong before the first trial.
@@ -130,21 +131,6 @@ class Materials:
             if not (folder / DATA).exists():
                 _write_samples(self._samples, folder / DATA)
         return placed
-
-
-@dataclass(frozen=True)
-class UnnamedMetric:
-    """A user's metric; what goes wrong in it is told as the user's."""
-
-    function: Evaluate
-
-    def __call__(self, run: Run) -> float:
-        try:
-            return float(self.function(run))
-        except IrcError:
-            raise
-        except Exception as error:  # whatever the user's function raises, or what it returns is no number
-            raise DataError(f"evaluate failed: {type(error).__name__}: {error}") from error
 
 
 def _write_samples(samples: Samples, path: Path) -> None:

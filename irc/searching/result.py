@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from irc.atomic import atomic_file
 from irc.errors import BudgetError, ExecutionError
-from irc.recipe.measures import METRIC, said, shown
+from irc.recipe.limits import METRIC, said, shown
 from irc.searching.trial import Trial
 
 if TYPE_CHECKING:

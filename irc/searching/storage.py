@@ -89,7 +89,8 @@ def open_storage(database: Path) -> Iterator[Any]:
     try:
         storage = RDBStorage("sqlite://", engine_kwargs=options)
     except RuntimeError as error:  # it is of another version of Optuna
-        raise OutputError(f"'{database}' cannot be read: {error}") from None
+        said = f"'{database}' cannot be read: {error}; take that version of Optuna, or name another folder"
+        raise OutputError(said) from None
     try:
         yield storage
     finally:

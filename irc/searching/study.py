@@ -148,8 +148,26 @@ def open_study(
             _create(database, identity, directions)
         with open_storage(database) as storage:
             optimizer = _load(storage, database)
-            _check(json.loads(optimizer.user_attrs["identity"]), identity, folder)
-            yield Study(optimizer, space, seed)
+            _check(_identity(optimizer, database), identity, folder)
+            yield _opened(optimizer, space, seed, database)
+
+
+def _opened(optimizer: optuna.Study, space: Space, seed: int, database: Path) -> Study:
+    try:
+        return Study(optimizer, space, seed)
+    except (KeyError, TypeError) as error:
+        said = f"'{database}' holds trials that this version of irc does not read ({error}); name another folder"
+        raise OutputError(said) from None
+
+
+def _identity(optimizer: optuna.Study, database: Path) -> dict[str, str]:
+    try:
+        found = json.loads(optimizer.user_attrs["identity"])
+    except (KeyError, TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise OutputError(f"'{database}' holds no search of irc; name another folder, or remove this one")
+    return found
 
 
 def _load(storage: Any, database: Path) -> optuna.Study:

@@ -15,7 +15,7 @@ from typing import Any
 from irc.errors import IrcError
 from irc.passes.context import Evaluate
 from irc.recipe import Recipe
-from irc.recipe.measures import measure, written
+from irc.recipe.limits import measure
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ def run(job: Job) -> Outcome:
         recipe = Recipe.parse(job.recipe, folder=Path(job.folder))
         given = {} if job.evaluate is None else {"evaluate": job.evaluate}
         artifact = recipe.compile(evaluate_each=False, **given)
-        made = written(artifact)
-        measures = measure(artifact, job.measures, made)
+        made = measure(artifact, job.measures, recipe.dims)
     except IrcError as error:
         return Outcome(seconds=time.perf_counter() - start, error=str(error))
-    wrong = [f"{name} is {value}" for name, value in measures.items() if not math.isfinite(value)]
-    return Outcome(measures, made.sha256, time.perf_counter() - start, "; ".join(wrong))
+    known = {name: value for name, value in made.values.items() if value is not None}
+    wrong = [f"nobody can say its {name}" for name in made.values if name not in known]
+    wrong += [f"{name} is {value}" for name, value in known.items() if not math.isfinite(value)]
+    return Outcome(known, made.sha256, time.perf_counter() - start, "; ".join(wrong))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from irc.encoding import Codebook, Dense, Encoding, Sparse, decode, plane_widths
+from irc.encoding import Codebook, Dense, Encoding, Sparse, decode, plane_widths, unpack_codes
 from irc.types import AnyDType, Array, DType
 
 
@@ -54,8 +54,12 @@ def from_bytes(data: Array, text: str) -> Array:
     ------
     ValueError, KeyError : they do not fit the description.
     """
+    if data.dtype != np.uint8 or data.ndim != 1:
+        raise ValueError("they are no bytes")
     dtype_text, form, dims, *numbers = text.split(" ")
     dtype, shape = DType.of_text(dtype_text).numpy, tuple(int(d) for d in dims.split(",") if d)
+    if dtype.kind == "O" or not all(size > 0 for size in shape):
+        raise ValueError("no such array is encoded")
     reader = _Reader(data)
     encoding: Codebook | Sparse
     if form == "codebook":
@@ -64,6 +68,8 @@ def from_bytes(data: Array, text: str) -> Array:
     else:
         count = int(numbers[0])
         mask = reader.take(-(-math.prod(shape) // 8), np.dtype(np.uint8))
+        if int(unpack_codes(mask, 1, math.prod(shape)).sum(dtype=np.int64)) != count:
+            raise ValueError(f"the mask has another number of bits than {count}")
         if len(numbers) == 1:
             encoding = Sparse(shape, mask, Dense(reader.take(count, dtype)))
         else:

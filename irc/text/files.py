@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from irc.text.parser import parse_graph
 from irc.text.printer import print_graph
 from irc.types import Array, DType
 
+_TYPES = "irc.types"  # metadata, one entry as safetensors orders several at random: JSON, text by key
 # what safetensors stores by itself; anything else goes in as bytes, with its type in the file's metadata
 _PLAIN = {"f64", "f32", "f16", "i64", "u64", "i32", "u32", "i16", "u16", "i8", "u8", "bool"}
 
@@ -48,7 +50,7 @@ def save_text(graph: Graph, path: str | os.PathLike[str]) -> None:
     with atomic_files(*paths) as files:
         if tensors:
             try:
-                safetensors.numpy.save_file(tensors, files[0].name, packed or None)
+                safetensors.numpy.save_file(tensors, files[0].name, {_TYPES: json.dumps(packed)} if packed else None)
             except safetensors.SafetensorError as error:
                 raise OutputError(f"cannot write '{paths[0]}': {error}") from None
         files[-1].write(print_graph(graph).encode())
@@ -116,6 +118,8 @@ def _unpack(data: Array, text: str) -> Array:
         return from_bytes(data, text)
     name, _, dims = text.rstrip("]").partition("[")
     dtype, shape = DType.of_text(name), tuple(int(d) for d in dims.split(",") if d)
+    if not dtype.bits:
+        raise ValueError("such arrays are not stored")
     if dtype.bits >= 8:
         return data.view(dtype.numpy).reshape(shape)
     places = range(8 // dtype.bits)
@@ -124,13 +128,23 @@ def _unpack(data: Array, text: str) -> Array:
     return codes.view(dtype.numpy).reshape(shape)
 
 
+def _types(text: str) -> dict[str, str]:
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"the weights file does not say what it holds: {error}") from None
+    if not isinstance(held, dict) or not all(isinstance(each, str) for each in held.values()):
+        raise ModelError("the weights file does not say what it holds: no JSON object of texts")
+    return held
+
+
 class _Weights(Mapping[str, Array]):
     """The arrays of an open weights file by value name, read when asked for."""
 
     def __init__(self, file: Any) -> None:
         self.file = file
         self.keys_there = set(file.keys())
-        self.packed: dict[str, str] = file.metadata() or {}
+        self.packed = _types((file.metadata() or {}).get(_TYPES, "{}"))
 
     def __getitem__(self, name: str) -> Array:
         key = _key(name)

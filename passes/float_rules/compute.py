@@ -31,6 +31,7 @@ def compute_in(graph: Graph, dtype: DType, small: Collection[Node], *, io: bool)
     for node in list(graph.walk()):
         work.retype(node)
     work.retype_outputs(io)
+    work.drop_casts()
     return len(work.casts)
 
 
@@ -89,6 +90,13 @@ class _Retyping:
             for index, value in enumerate(inner.outputs):
                 if is_f32(value) or value in self.lowered:
                     inner.set_output(index, self._as(value, wanted, inner))
+
+    def drop_casts(self) -> None:
+        """Remove what has become a Cast from the type to itself."""
+        for node in [n for n in self.graph.walk() if n in self.small]:
+            source = node.input(0)
+            if isinstance(node.op, Cast) and source is not None and source.type == node.output.type:
+                node.graph.replace(node, [source])
 
     def _lower(self, value: Value) -> None:
         assert isinstance(value.type, TensorType)

@@ -3,8 +3,10 @@
     wide   a constant beyond the type's range, such as a mask's "minus infinity", and what is computed from it
     tiny   a constant below its normal numbers, such as the epsilon of a division, and what guards with it
     hot    a value that comes near the end of the range in calibration samples
+    sizes  whole numbers computed from shapes, with which tensors are made and cut
 
-Both ways a number is lost: -3.4e38 becomes an infinity, of which 0 times is NaN; 1e-12 becomes 0, by which one divides.
+In all ways a number is lost: -3.4e38 becomes an infinity, of which 0 times is NaN; 1e-12 becomes 0, by which one
+divides; and float16 has no odd numbers above 2048, so that a tensor of 3001 rows would be cut at 3000.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ MARGIN = 2.0  # other inputs may go so much further than the samples do
 _BOUNDED = frozenset({"Softmax", "Sigmoid", "HardSigmoid", "Tanh", "Erf", "Sign", "Softsign", "LayerNormalization",
                       "RMSNormalization", "Clip", "Cast", "Not", "IsInf", "IsNaN"})  # fmt: skip
 _GUARDS = frozenset({"Add", "Clip", "Expand", "Identity", "Max", "Reshape", "Sqrt", "Squeeze", "Unsqueeze"})
+
+_AXES = 16  # of a tensor, at most
 
 Reasons = dict[Node, str]
 
@@ -67,6 +71,26 @@ def _marked(node: Node, *marks: dict[Value, str]) -> Iterator[tuple[Value, str]]
 def _only_bounds(node: Node, value: Value, wide: dict[Value, str]) -> bool:
     """Whether a wide value is a bound of a Clip, which the largest number of the type bounds as well."""
     return node.op.name == "Clip" and value.is_constant and value in wide and value is not node.input(0)
+
+
+def sizes(graph: Graph) -> Reasons:
+    """The nodes that compute floats from nothing but shapes and constants."""
+    found: set[Value] = set()
+    reasons: Reasons = {}
+    for node in graph.walk():
+        read = [v for v in node.inputs if v is not None and not v.is_constant]
+        stated = node.op.name in ("Shape", "Size") and not node.op.domain
+        if stated or (read and found.issuperset(read) and all(map(_is_small, node.outputs))):
+            found.update(node.outputs)
+            if not stated:
+                reasons[node] = "it computes with a shape, whose numbers must stay whole"
+    return reasons
+
+
+def _is_small(value: Value) -> bool:
+    """Whether it has few enough elements for sizes: one an axis, not one a position as a row of a table would."""
+    type = value.tensor_type
+    return type is not None and type.is_static and len(type.static_shape) <= 1 and type.elements() <= _AXES
 
 
 def hot(graph: Graph, dtype: DType, samples: Iterable[Sample]) -> Reasons:

@@ -1,7 +1,8 @@
 """Which nodes stay in float32, and why.
 
     Node stays ::= its op is in KEEP  |  a pattern of the user means it  |  its type constraints forbid the small type
-                 | it is next to a quantized value  |  it reads or makes what the type cannot hold (`delicate`)
+                 | it is next to a quantized value  |  it reads or makes what is no tensor, such as a sequence
+                 | it reads or makes what the type cannot hold (`delicate`)
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import onnx
 from irc.analysis.integer_plan import matches
 from irc.graph import Node, Value
 from irc.ops.onnx_op import OnnxOp
+from irc.passes.fold_constants import STORED_AS_CODES
 from irc.types import DType, TensorType
 
 # ops by why they stay: what torch.autocast keeps in float32 too, by ONNX's names
@@ -35,7 +37,8 @@ KEEP = {
     "it adds up rounding, step by step": ("GRU", "LSTM", "RNN", "ScatterElements", "ScatterND"),
 }  # fmt: skip
 _REASONS = {name: reason for reason, names in KEEP.items() for name in names}
-_QUANTIZED = frozenset({"FakeQuant", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+_SUMS = frozenset({"ConvInteger", "MatMulInteger"})  # whose int32 a Cast and a Mul make the floats that they stand for
+_QUANTIZED = STORED_AS_CODES | _SUMS | {"QLinearConv", "QLinearMatMul"}
 _ANY_TYPE = frozenset({"Shape", "Size", "Cast"})
 
 
@@ -75,6 +78,9 @@ def refusal(node: Node, dtype: DType, patterns: Sequence[str], opset: int) -> st
         return "what its bodies read and give out stays in float32; the nodes in them need not"
     if not node.op.domain and node.op.name in _REASONS:
         return _REASONS[node.op.name]
+    for value in (*node.inputs, *node.outputs):
+        if value is not None and not value.is_omitted and not isinstance(value.type, TensorType):
+            return f"'{value.name}' is no tensor, or of a type that is not known"
     if not any(map(is_f32, node.inputs)) and not becomes(node):
         return "it makes float32 of no floats"
     if small_inputs(node, dtype, opset) is None:
@@ -83,10 +89,15 @@ def refusal(node: Node, dtype: DType, patterns: Sequence[str], opset: int) -> st
 
 
 def is_quantized(node: Node) -> bool:
-    """Whether the node reads a dequantized value or makes one that is quantized."""
-    before = (v.producer for v in node.inputs if v is not None and v.producer is not None)
-    behind = (user for value in node.outputs for user in value.users)
-    return any(each.op.name in _QUANTIZED for each in (*before, *behind))
+    """Whether the node reads a dequantized value, or sums of codes, or makes a value that is quantized."""
+    before = _producers(node)
+    behind = [user for value in node.outputs for user in value.users]
+    sums = any(each.op.name == "Cast" and any(n.op.name in _SUMS for n in _producers(each)) for each in before)
+    return sums or any(each.op.name in _QUANTIZED for each in (*before, *behind))
+
+
+def _producers(node: Node) -> list[Node]:
+    return [v.producer for v in node.inputs if v is not None and v.producer is not None]
 
 
 def small_inputs(node: Node, dtype: DType, opset: int) -> frozenset[int] | None:

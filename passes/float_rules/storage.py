@@ -28,10 +28,8 @@ from irc.passes.context import Context
 from irc.passes.edit import first_reader
 from irc.passes.float_rules.formats import clipped, largest, overflow, underflow
 from irc.passes.float_rules.keep import is_f32, is_quantized, matching
+from irc.passes.fold_constants import STORED_AS_CODES, WEIGHT
 from irc.types import Array, DType, TensorType
-
-_SMALLEST = 256  # elements; below, the node that reads the small weight costs more than is saved
-_CODES = frozenset({"FakeQuant", "QuantizeLinear", "DequantizeLinear"})
 
 
 def store_as(graph: Graph, dtype: DType, keep: Sequence[str], context: Context) -> int:
@@ -58,7 +56,7 @@ def store_as(graph: Graph, dtype: DType, keep: Sequence[str], context: Context) 
 def _is_weight(value: Value) -> bool:
     """Whether it is a constant of two axes or more that is worth a node, and only nodes read it."""
     data = value.data
-    if data is None or not is_f32(value) or data.ndim < 2 or data.size < _SMALLEST:
+    if data is None or not is_f32(value) or data.ndim < 2 or data.size < WEIGHT:
         return False
     return bool(value.users) and not value.is_output
 
@@ -70,7 +68,7 @@ def _refusal(value: Value, readers: Sequence[Node], dtype: DType, keep: Sequence
     pattern = next((p for p in keep if fnmatchcase(value.name, p)), None)
     for node in readers:
         pattern = pattern or matching(node, keep)
-        if node.op.name in _CODES or is_quantized(node):
+        if node.op.name in STORED_AS_CODES or is_quantized(node):
             return f"'{value.name}' is quantized, or its layer is"
     if pattern is not None:
         return f"'{pattern}' is in keep"

@@ -2,6 +2,8 @@
 
     S = E[x x^T]              where a layer has no bias to move
     S = E[x x^T] - m m^T      where it has one, to which (W - L F) m is added: m = E[x] then loses nothing
+
+Samples that do not differ say nothing of which directions matter: S, but for rounding, is 0. Such a site has no moment.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from irc.passes.low_rank_rules.sites import Site
 from irc.passes.quantized_contractions import stream_inputs
 
 _BUDGET = 256 << 20  # bytes of second moments held at once; more sites than fit take another stream over the samples
+_ROUNDING = 1e-6  # of E[x^T x]: sums of float32 products are known to about so much
 
 
 class _Watch:
@@ -46,7 +49,7 @@ def watched(sites: Sequence[Site], graph: Graph, context: Context, title: str) -
         watches: dict[tuple[str, int, int], _Watch] = {}
         read = []
         for site in batch:
-            keys = [(v.name, site.layout.axis, site.rows.shape[1]) for v in site.data]
+            keys = [(v.name, axis, site.rows.shape[1]) for v, axis in site.data]
             read.append([watches.setdefault(key, _Watch(*key)) for key in keys])
         stream_inputs(list(watches.values()), graph, context, title)
         for site, seen in zip(batch, read, strict=True):
@@ -59,11 +62,13 @@ def _note(site: Site, seen: Sequence[_Watch]) -> None:
     moment = np.sum([w.sum.numpy() for w in seen], axis=0)
     if not all(w.count for w in seen) or not np.isfinite(moment).all():
         return
+    whole = np.trace(moment)
     if site.has_bias:
         site.means = [w.total.numpy() / w.count for w in seen]
         moment -= sum(w.count * np.outer(m, m) for w, m in zip(seen, site.means, strict=True))
-    count = sum(w.count for w in seen)
-    site.moment = shrunk(moment / count, count)
+    if np.trace(moment) > _ROUNDING * whole:
+        count = sum(w.count for w in seen)
+        site.moment = shrunk(moment / count, count)
 
 
 def _batches(sites: Sequence[Site]) -> Iterator[list[Site]]:

@@ -28,11 +28,14 @@ _LEAST_TAIL = 1e-12
 class Decomposed:
     """A site with its spectra.
 
+    weighed : whether by what the site reads
     outputs : of the rows as a matrix;  inputs : of a convolution of several taps, over its input channels
-    scale : S^(1/2) of such a convolution, None for the identity
+    scale : S^(1/2) of such a convolution, with a mean square of 1, which keeps its factors in the range of small
+        floats; None for the identity
     """
 
     site: Site
+    weighed: bool
     outputs: Spectrum
     inputs: Spectrum | None = None
     scale: Array | None = None
@@ -40,12 +43,12 @@ class Decomposed:
     @classmethod
     def of(cls, site: Site) -> Decomposed:
         """The spectra of the weight, weighed by the moments of what it reads where these are known."""
-        rows = np.asarray(site.rows, np.float64)
+        rows, weighed = np.asarray(site.rows, np.float64), site.moment is not None
         if not site.is_spatial:
-            return cls(site, spectrum(rows if site.moment is None else rows @ root(site.moment)))
-        scale = None if site.moment is None else root(damped(site.moment))
+            return cls(site, weighed, spectrum(rows if site.moment is None else rows @ root(site.moment)))
+        scale = None if site.moment is None else root(damped(site.moment / np.diag(site.moment).mean()))
         scaled = rows if scale is None else times(rows, scale, 1)
-        return cls(site, spectrum(unfolded(scaled, 0)), spectrum(unfolded(scaled, 1)), scale)
+        return cls(site, weighed, spectrum(unfolded(scaled, 0)), spectrum(unfolded(scaled, 1)), scale)
 
 
 @dataclass(frozen=True)
@@ -146,4 +149,4 @@ def saving(made: Plan, name: str) -> int:
     site = made.held.site
     if not made.saves:
         return 0
-    return macs_of(site) - made.macs if name == "macs" else site.rows.size - made.parameters
+    return macs_of(site) - made.macs if name == "macs" else site.rows.size - made.parameters - site.added

@@ -17,6 +17,7 @@ import numpy as np
 
 from irc.graph import Graph, Node, Value
 from irc.op import Op, QuantKind
+from irc.ops.cast import Cast
 from irc.ops.conv import Conv, ConvTranspose
 from irc.ops.fake_quant import FakeQuant
 from irc.ops.linear import Gemm, MatMul
@@ -31,7 +32,7 @@ class Layout:
 
     index : which input the weight is
     as_rows : whether it is stored as (N, K), not as (K, N)
-    axis : the axis of the data over which the products are summed
+    axis : the axis of the data over which the products are summed; nodes that share a weight may differ in it
     """
 
     index: int
@@ -43,14 +44,14 @@ class Layout:
 class Site:
     """A weight that can be factored.
 
-    nodes : its readers;  rows : the weight as (N, K), or (M, C, *kernel)
+    layouts, nodes : its readers, and how each reads it;  rows : the weight as (N, K), or (M, C, *kernel)
     moment : float64, shape (K, K) or (C, C), mean of x x^T over the inputs; None where nothing is known of them
     means : float64, shape (K,) or (C,), mean input of each node, where its bias can make up for what that loses; the
         moment is then of what inputs have beside it
     """
 
     weight: Value
-    layout: Layout
+    layouts: list[Layout]
     nodes: list[Node]
     rows: Array
     moment: Array | None = field(default=None, repr=False)
@@ -62,9 +63,15 @@ class Site:
         return self.rows.ndim > 2
 
     @property
-    def data(self) -> list[Value]:
-        """What each of the nodes multiplies the weight with."""
-        return [v for node in self.nodes if (v := node.input(self._data_index)) is not None]
+    def layout(self) -> Layout:
+        """How the nodes read the weight, but for the axis of their data."""
+        return self.layouts[0]
+
+    @property
+    def data(self) -> list[tuple[Value, int]]:
+        """What each of the nodes multiplies the weight with, and the axis of it over which the products are summed."""
+        values = [node.input(1 - self.layout.index) for node in self.nodes]
+        return [(v, layout.axis) for v, layout in zip(values, self.layouts, strict=True) if v is not None]
 
     @property
     def has_bias(self) -> bool:
@@ -74,8 +81,10 @@ class Site:
         return all(_adds_as_it_is(node.op) and bias_refusal(node) is None for node in self.nodes)
 
     @property
-    def _data_index(self) -> int:
-        return 1 - self.layout.index
+    def added(self) -> int:
+        """How many numbers the biases have that nodes are given which have none."""
+        places = [(node, node.op.quant.bias) for node in self.nodes if self.means is not None]
+        return sum(len(self.rows) for node, place in places if place is not None and node.input(place) is None)
 
     @property
     def names(self) -> set[str]:
@@ -132,16 +141,23 @@ def _layout(node: Node) -> Layout | str:
         return "it is quantized; put low-rank before quantize"
     if isinstance(op, Conv):
         if node.constant(1) is None:
-            return "its weight is not a constant"
+            return _not_constant(node)
         if op.group != 1:
             return f"its {op.group} groups keep it sparse already"
         return Layout(1, True, 1)
     left, right = (node.constant(k) is not None for k in (0, 1))
     if left == right:
-        return "both its inputs are constants: fold-constants" if left else "its weight is not a constant"
+        return "both its inputs are constants: fold-constants" if left else _not_constant(node)
     if isinstance(op, Gemm):
         return Layout(1, bool(op.transB), -2 if op.transA else -1) if right else _left(op)
     return Layout(1, False, -1) if right else Layout(0, True, -2)
+
+
+def _not_constant(node: Node) -> str:
+    made = [v.producer for v in node.inputs[:2] if v is not None and v.producer is not None]
+    if any(isinstance(each.op, Cast) and each.constant(0) is not None for each in made):
+        return "its weight is stored in a smaller float; put fold-constants{widen=true} before low-rank"
+    return "its weight is not a constant"
 
 
 def _left(op: Gemm) -> Layout:
@@ -152,13 +168,15 @@ def _site(weight: Value, reads: list[tuple[Node, Layout]]) -> tuple[Site, str]:
     """The site of a weight; and why it is none, else empty."""
     (first, layout), data = reads[0], weight.data
     assert data is not None
-    site = Site(weight, layout, [node for node, _ in reads], data)
+    site = Site(weight, [layout for _, layout in reads], [node for node, _ in reads], data)
     for node, other in reads:
         if (type(node.op), other.index, other.as_rows) != (type(first.op), layout.index, layout.as_rows):
             return site, f"its weight '{weight.name}' is read in two ways, by {first!r} and {node!r}"
     if weight.use_count != len(reads):
-        others = [user for user, _ in weight.uses if user not in site.nodes]
-        said = f"{others[0]!r}" if others and isinstance(others[0], Node) else "the graph's output"
+        user = next((user for user, _ in weight.uses if user not in site.nodes), None)
+        if user is None:
+            return site, f"its weight '{weight.name}' is its bias too"
+        said = "the graph's output" if isinstance(user, Graph) else repr(user)
         return site, f"its weight '{weight.name}' is read by {said} too"
     if isinstance(first.op, Conv):
         if data.ndim < 3:
@@ -171,7 +189,7 @@ def _site(weight: Value, reads: list[tuple[Node, Layout]]) -> tuple[Site, str]:
     site.rows = rows
     if data.size == 0 or not _is_float(data):
         return site, f"its weight is of {data.dtype} and shape {data.shape}"
-    if not np.isfinite(np.asarray(data, np.float32)).all():
+    if not np.isfinite(data).all():
         return site, "its weight holds NaN or infinity"
     return site, ""
 

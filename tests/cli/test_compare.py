@@ -175,7 +175,7 @@ def test_a_metric_that_fails_is_the_users(
         (["compare", "net.onnx", "--dims", "N=2"], "no dimension 'N'; all of theirs are numbers"),
         (["compare", "net.onnx", "--target", "tpu"], "no target 'tpu'"),
         (["select", "net.onnx"], "Missing option '--budget'"),
-        (["select", "net.onnx", "--budget", "size=3"], "no quantity 'size'; there are bytes, parameters"),
+        (["select", "net.onnx", "--budget", "size=3"], "no quantity 'size'; there are bytes, weight_bytes, parameters"),
         (["select", "net.onnx", "--budget", "bytes=x"], "bytes=x is no amount; write it as bytes=1.5MB"),
         (["select", "net.onnx", "--budget", "bytes=9", "--floor", "0.5"], "a floor and no metric"),
         (["select", "none.onnx", "--budget", "bytes=9"], "none.onnx cannot be measured"),
@@ -196,4 +196,4 @@ def test_labels_are_for_named_arrays(irc: Irc, tmp_path: Path, model: Path) -> N
     )
     ran = irc("compare", "net.onnx", "--data", "data:make", "--labels", "y", QUIET)
     assert ran.code == 2
-    assert "give --evaluate instead" in ran.err
+    assert "give evaluate instead" in ran.err

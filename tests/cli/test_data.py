@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irc.cli.data import open_data
-from irc.cli.images import Preprocess, parse_preprocess
-from irc.cli.npz import NpzSamples, NpzWriter
 from irc.errors import DataError, OptionError
+from irc.reading.data import open_data
+from irc.reading.images import Preprocess, parse_preprocess
+from irc.reading.labels import labelled
+from irc.reading.npz import NpzSamples, NpzWriter
 from irc.types import Array
 
 RANDOM = np.random.default_rng(0)
@@ -137,7 +138,7 @@ def test_gray_has_one_channel() -> None:
     ],
 )
 def test_preprocess_refuses(text: str, said: str) -> None:
-    with pytest.raises(OptionError, match="--preprocess") as error:
+    with pytest.raises(OptionError, match="preprocess") as error:
         parse_preprocess(text)
     assert said in str(error.value)
 
@@ -169,3 +170,11 @@ def test_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(DataError, match="pip install pillow"):
         open_data(str(tmp_path), "size=3")
+
+
+def test_labels_are_taken_out_of_the_samples() -> None:
+    samples = [{"x": 1, "y": 2}, {"x": 3, "y": 4}]
+    others, labels = labelled(samples, "y")
+    assert (list(others), list(labels)) == ([{"x": 1}, {"x": 3}], [2, 4])
+    with pytest.raises(DataError, match="can be read once only; give a list"):
+        labelled(iter(samples), "y")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from irc.cli.dims import check_dims, fitted, made_up_sample, parse_dims, sample_dims, stored_dims
+from irc.cli.dims import check_dims, parse_dims, stored_dims
 from irc.errors import DataError, OptionError
+from irc.evaluation.sizes import fitted, made_up_sample, sample_dims
 from irc.graph import Graph
 from irc.types import tensor
 

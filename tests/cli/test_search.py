@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from irc.cli.search import _budget
-from irc.errors import OptionError
 from tests.cli.conftest import Irc
 
 SPACE = "fold-constants, quantize{rounding=gptq|nearest, weight_bits=4|8}"
@@ -80,9 +78,3 @@ def test_no_model(irc: Irc) -> None:
     ran = irc("search", "--study", "study", "--space", "quantize?")
     assert ran.code == 2
     assert "names no model" in ran.err
-
-
-def test_amounts() -> None:
-    assert _budget("bytes=1.5MB, weight_bytes=2KiB,latency=3ms") == {"bytes": 1.5e6, "weight_bytes": 2048, "latency": 3}
-    with pytest.raises(OptionError, match="given twice"):
-        _budget("bytes=1,bytes=2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,9 +43,11 @@ def test_amounts(text: str, budget: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "there is no budget; give one or more of bytes, parameters, macs"),
-        ("size=3", "no quantity 'size'; there are bytes, parameters, macs, flops, peak_memory, latency, energy"),
+        ("", "there is no budget; give one or more of bytes, weight_bytes, parameters, macs"),
+        ("size=3", "no quantity 'size'; there are bytes, weight_bytes, parameters, macs, flops, peak_memory"),
         ("bytes", "bytes= is no amount; write it as bytes=1.5MB"),
+        ("byte=3", "no quantity 'byte'; did you mean 'bytes'"),
+        ("metric=3", "floor is the least metric"),
         ("bytes=1,5MB", "no quantity '5MB'"),
         ("bytes=1MB,bytes=2MB", "'bytes' is given twice"),
         ("bytes=-1", "bytes=-1 is no amount"),
@@ -63,7 +66,7 @@ def test_what_is_no_budget(text: str, said: str) -> None:
         parse_budget(text)
 
 
-@pytest.mark.parametrize("amount", [0, -1, float("nan"), float("inf"), "1MB", None, True])
+@pytest.mark.parametrize("amount", [0, -1, float("nan"), float("inf"), "1MB", None, True, -(10**400)])
 def test_a_dict_is_checked_too(amount: Any) -> None:
     with pytest.raises(OptionError, match=r"budget: bytes=.* must be a number above 0"):
         check_budget({"bytes": amount})
@@ -73,6 +76,7 @@ def test_every_quantity_is_the_one_of_its_name() -> None:
     took = spent(ROW, dict.fromkeys(QUANTITIES, 1.0))
     assert took == {
         "bytes": 1000,
+        "weight_bytes": 900,
         "parameters": 200,
         "macs": 40,
         "flops": 80,
@@ -92,3 +96,12 @@ def test_amounts_in_words() -> None:
     assert amount_text("bytes", 9670, 1e4) == "9,670 of 10,000 bytes"
     assert amount_text("latency", 2.125, 2) == "2.125 of 2.000 ms"
     assert amount_text("peak_memory", None, 1024) == "an unknown number of 1,024 peak memory"
+
+
+def test_an_amount_that_no_float_holds_is_refused() -> None:
+    with pytest.raises(OptionError, match="bytes is larger than any model"):
+        check_budget({"bytes": 10**400})
+
+
+def test_what_is_no_number_is_in_no_budget() -> None:
+    assert over(replace(ROW, latency_ms=float("nan")), {"latency": 1e9}).keys() == {"latency"}

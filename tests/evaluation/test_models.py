@@ -316,8 +316,8 @@ def test_models_that_cannot_be_read_or_run_are_named(models: tuple[Path, Path], 
         irc.compare(models[0], tmp_path / "junk.onnx")
     with pytest.raises(ExecutionError, match=r"odd.onnx': onnxruntime refuses the model"):
         irc.compare(models[0], tmp_path / "odd.onnx", turns=1)
-    with pytest.raises(OptionError, match=r"2: tuple.*a tuple must be"):
-        irc.compare(models[0], (1,), names=["a", "2: tuple"])
+    with pytest.raises(ModelError, match=r"2: tuple.*a tuple holds"):
+        irc.compare(models[0], (1, 2, 3, 4), names=["a", "2: tuple"])
     with pytest.raises(ModelError, match="a int is no model"):
         irc.compare(models[0], 3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import pytest
 
 from irc.execution import Executable
@@ -12,6 +13,7 @@ from irc.graph import Graph
 from irc.op import Op
 from irc.passes.context import Context, plain_context
 from irc.passes.low_rank import LowRank
+from irc.proto.writer import model_proto
 from irc.types import Array, tensor
 from irc.verify import verify
 
@@ -52,11 +54,12 @@ def layer(op: Op, dims: Sequence[int | str], *inputs: Array | None) -> Graph:
 
 
 def factored(graph: Graph, step: LowRank, calibration: list[Array] | None = None) -> tuple[Graph, Context]:
-    """A verified copy of the graph behind the pass, and the context it ran in."""
+    """A copy of the graph behind the pass, valid here and as ONNX, and the context it ran in."""
     made = graph.copy()
     context = plain_context(made, calibration=calibration)
     step.run(made, context)
     verify(made)
+    onnx.checker.check_model(model_proto(made), full_check=True)
     return made, context
 
 

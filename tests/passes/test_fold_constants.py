@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from irc.graph import Graph
-from irc.ops.binary import Add
+from irc.ops.binary import Add, Mul
+from irc.ops.cast import Cast
+from irc.ops.linear import MatMul
 from irc.ops.shape import Expand, Reshape
 from irc.passes.context import plain_context
 from irc.passes.fold_constants import FoldConstants
 from irc.text import parse_graph
-from irc.types import tensor
+from irc.types import DType, TensorType, tensor
 
 Transform = Callable[..., Any]  # the fixture of conftest.py
 
@@ -233,6 +235,44 @@ def test_transpose_of_a_shared_weight_stays(transform: Transform) -> None:
     )
     assert made.ops() == ["Transpose", "MatMul", "MatMul"]
     assert "two copies" in made.declined["t"]
+
+
+def test_multiple_of_a_shared_weight_stays(transform: Transform) -> None:
+    graph = Graph()
+    x, w = graph.add_input("x", tensor("f32", 1, 16)), graph.add_constant(np.ones((16, 16), np.float32), "w")
+    half = graph.add_constant(np.array(0.5, np.float32), "half")
+    scaled = graph.insert(Mul(), [w, half], name="scaled").output
+    first = graph.insert(MatMul(), [x, w], name="first").output
+    graph.add_output(graph.insert(MatMul(), [first, scaled], name="second").output, "y")
+    made = transform(FoldConstants(), graph)
+    assert made.ops() == ["Mul", "MatMul", "MatMul"]
+    assert "two copies" in made.declined["scaled"]
+
+
+@pytest.mark.parametrize(("stored", "to"), [(np.float16, np.float32), (np.float32, np.float64)])
+def test_weight_in_a_smaller_float_stays(transform: Transform, stored: type, to: type) -> None:
+    graph = _cast(np.ones((16, 16), stored), np.dtype(to))
+    made = transform(FoldConstants(), graph)
+    assert made.ops() == ["Cast", "MatMul"]
+    assert "widen=true" in made.declined["cast"]
+    assert transform(FoldConstants(widen=True), graph).ops() == ["MatMul"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "to", "rows"), [(np.float16, np.float32, 4), (np.int8, np.float32, 16), (np.float64, np.float32, 16)]
+)
+def test_any_other_cast_is_folded(transform: Transform, stored: type, to: type, rows: int) -> None:
+    """A few numbers, codes without a scale, and weights that get smaller."""
+    assert transform(FoldConstants(), _cast(np.ones((rows, 16), stored), np.dtype(to))).ops() == ["MatMul"]
+
+
+def _cast(data: Any, to: Any) -> Graph:
+    graph = Graph()
+    dtype = DType.of_numpy(to)
+    x, w = graph.add_input("x", TensorType(dtype, (1, len(data)))), graph.add_constant(data, "w")
+    cast = graph.insert(Cast(to=dtype.onnx_type), [w], name="cast").output
+    graph.add_output(graph.insert(MatMul(), [x, cast], name="product").output, "y")
+    return graph
 
 
 def test_failing_node_is_declined_with_what_it_said() -> None:

@@ -16,6 +16,8 @@ from irc.ops.binary import Add
 from irc.ops.conv import Conv, ConvTranspose
 from irc.ops.linear import Gemm, MatMul
 from irc.ops.onnx_op import OnnxOp
+from irc.passes import CastFloat, FoldConstants
+from irc.passes.context import plain_context
 from irc.passes.low_rank import LowRank
 from irc.text import parse_graph, print_graph
 from irc.types import Array, tensor
@@ -238,3 +240,29 @@ def test_a_weight_around_two_branches() -> None:
     for taken in (True, False):
         sample = {"c": np.array(taken), "x": floats(4, 24)}
         assert relative_error(output(graph, **sample), output(made_graph, **sample)) < ROUNDING
+
+
+def test_a_weight_that_is_its_own_bias_stays() -> None:
+    graph = Graph()
+    x, weight = graph.add_input("x", tensor("f32", 20, 20)), graph.add_constant(of_rank(3, 20, 20), "w")
+    graph.add_output(graph.insert(Gemm(), [x, weight, weight], name="layer").output, "y")
+    assert declined(factored(graph, EXACT)[1]) == {"layer": "its weight 'w' is its bias too"}
+
+
+def test_a_stored_weight_is_declined_with_the_way_out() -> None:
+    graph = layer(MatMul(), (3, 24), None, of_rank(2, 24, 24))
+    CastFloat("float16", compute=False).run(graph, plain_context(graph))
+    assert "fold-constants{widen=true}" in declined(factored(graph, EXACT)[1])["layer"]
+    FoldConstants(widen=True).run(graph, plain_context(graph))
+    made, _ = factored(graph, LowRank(energy=0.99, multiple=1))
+    assert [node.name for node in made] == ["layer.first", "layer"]
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e100])
+def test_the_size_of_float64_weights_does_not_matter(size: float) -> None:
+    graph = Graph()
+    x = graph.add_input("x", tensor("f64", 3, 24))
+    weight = graph.add_constant(size * of_rank(4, 24, 20).astype(np.float64), "w")
+    graph.add_output(graph.insert(MatMul(), [x, weight], name="layer").output, "y")
+    _, context = factored(graph, EXACT)
+    assert context.row.groups[0].after == 4

@@ -11,6 +11,7 @@ from irc.errors import OptionError
 from irc.execution import Executable
 from irc.graph import Graph
 from irc.ops.linear import MatMul
+from irc.ops.quantize import DequantizeLinear
 from irc.passes import DedupWeights
 from irc.passes.base import EXACT, LOSSY
 from irc.passes.context import plain_context
@@ -147,3 +148,34 @@ def test_infinite_weights_are_left_alone() -> None:
     graph, notes = merged([weight, other], 0.01)
     assert not notes
     assert sum(v.data is not None and v.data.ndim == 2 for v in graph.constants) == 2
+
+
+def test_scales_of_codes_are_left_alone() -> None:
+    """What is small beside the largest scale is not beside the channel that has the smallest."""
+    graph = Graph("main")
+    x = graph.add_input("x", tensor("f32", 1, 16))
+    for number, least in enumerate((1e-3, 2e-3)):
+        scale = np.ones(16, np.float32)
+        scale[0] = least
+        codes = graph.add_constant(np.full((16, 16), number + 1, np.int8), f"codes{number}")
+        reads = [codes, graph.add_constant(scale, f"scale{number}")]
+        weight = graph.insert(DequantizeLinear(axis=1), reads, name=f"weight{number}").output
+        graph.add_output(graph.insert(MatMul(), [x, weight], name=f"y{number}").output)
+    DedupWeights(tolerance=0.01, min_bytes=0).run(graph, plain_context(graph))
+    assert [graph.value(f"scale{number}").is_constant for number in (0, 1)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("kept", "dropped"),
+    [([60000.0, 1e-7], [1e-7, 60000.0]), ([6e-8, 6e-8], [60000.0, 60000.0]), ([1.0, 6e-8], [60000.0, 0.0])],
+)
+def test_float16_at_the_ends_of_its_range(kept: list[float], dropped: list[float]) -> None:
+    """No warning of an overflow, which would be an error here, and no multiple that the type cannot hold."""
+    found = match_of(np.array(kept, np.float16), np.array(dropped, np.float16), 1e-3)
+    assert found is None or (np.isfinite(found.scale) and found.error <= 1e-3)
+
+
+def test_float64_at_the_ends_of_its_range() -> None:
+    found = match_of(np.array([5e-324, 1.0]), np.array([1.0, 1e300]), 0.1)  # 1 is nothing beside 1e300
+    assert found is not None
+    assert found.scale == pytest.approx(1e300)

@@ -29,10 +29,11 @@ BUDGET = 30_000  # bytes; the network has 140,000, and 42,000 in int8
 TRIALS = 8
 
 
-def start(folder: Path, *command: str, sleep: float = 0.0, threads: int = 1) -> subprocess.Popen[str]:
-    """A process group of its own, in the folder."""
+def start(folder: Path, *command: str, sleep: float = 0.0, threads: int = 1, **more: str) -> subprocess.Popen[str]:
+    """A process group of its own, in the folder; `more` of the environment."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "examples")])
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": paths, problem.SLEEP: str(sleep)}
+    environment |= more
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=folder,

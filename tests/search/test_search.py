@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -208,6 +209,18 @@ def test_a_broken_study_is_refused(content: bytes, tmp_path: Path) -> None:
         asked(tmp_path / "study", 1)
 
 
+def test_a_study_of_something_else_or_of_another_version_is_refused(tmp_path: Path) -> None:
+    asked(tmp_path / "study", 1)
+    with sqlite3.connect(tmp_path / "study" / "study.db") as database:
+        database.execute("UPDATE trials SET state = 'COMPLETE'")
+    with pytest.raises(OutputError, match=r"study\.db' holds trials that this version of irc does not read"):
+        asked(tmp_path / "study", 1)
+    with sqlite3.connect(tmp_path / "study" / "study.db") as database:
+        database.execute("DELETE FROM study_user_attributes")
+    with pytest.raises(OutputError, match=r"study\.db' holds no search of irc; name another folder"):
+        asked(tmp_path / "study", 1)
+
+
 def test_no_trial_within_the_budget(tmp_path: Path) -> None:
     result = problem.search(tmp_path / "study", 4, budget={"bytes": 100})
     assert not result.met
@@ -256,7 +269,7 @@ def test_what_cannot_travel_is_refused_before_anything_runs(tmp_path: Path) -> N
     [
         ({"budget": {"byte": 3}}, "did you mean 'bytes'"),
         ({"budget": {"metric": 3}}, "floor is the least metric"),
-        ({"budget": {"bytes": -3}}, "give one above 0"),
+        ({"budget": {"bytes": -3}}, "must be a number above 0"),
         ({"objectives": ("size",)}, "there is no measure 'size'"),
         ({"evaluate": None, "floor": 0.9}, "nothing measures it; give evaluate"),
         ({"target": "onyx"}, "onyx"),

@@ -130,6 +130,7 @@ def test_every_layer_by_itself() -> None:
         ("quantize{weight_bits=2.5..8}", OptionError, "is a whole number, and 2.5..8 has others; write 2..8"),
         ("quantize{rounding=gptq|up}", OptionError, "'up' is not one of gptq, nearest"),
         ("quantize{skip=?}", OptionError, "says nothing of what it may be"),
+        ("prune-channels{macs=0.1..inf}", OptionError, "has an end that is no number"),
         ("quantize{weight_bits=8..4}", OptionError, "holds nothing to choose from"),
         ("quantize{weight_bits=4|4}", OptionError, "no two are alike"),
         ("prune-channels{macs=0..1:log}", OptionError, "exponents are of numbers above 0"),

@@ -16,7 +16,8 @@ from irc.types import Array
 from tests.training import worker
 
 ROOT = Path(__file__).resolve().parents[2]
-JOBS = ("fine-tune", "metric", "quantized", "features", "branches")  # those that draw no random numbers per row
+# those that draw no random numbers per row
+JOBS = ("fine-tune", "metric", "quantized", "features", "branches", "structure")
 
 
 def losses(path: Path) -> Array:
@@ -52,6 +53,10 @@ def test_loss_curve_and_weights(job: str, tmp_path: Path) -> None:
     assert all((first[name] == second[name]).all() for name in first)
     for name, array in alone.items():
         np.testing.assert_allclose(first[name], array, atol=1e-4, err_msg=name)
+    if job == "structure":
+        kernel = next(array for array in first.values() if array.ndim == 4)
+        assert np.unique(kernel).size <= 9
+        assert (kernel == 0).mean() >= 0.5
     assert "on 2 processes" in (tmp_path / "two.1.notes").read_text()
     if job == "fine-tune":
         run(tmp_path, *launch, worker.__file__, job, "again", "checkpoint")

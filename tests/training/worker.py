@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from safetensors.numpy import save_file
 
 import irc.api
-from irc.passes import Calibrate, Distill, FineTune, FoldBatchNorm, InsertFakeQuant
+from irc.passes import Calibrate, ClusterWeights, Distill, FineTune, FoldBatchNorm, InsertFakeQuant, PruneWeights
 from irc.passes.base import Pass
 from irc.text import save_text
 from irc.types import Array
@@ -110,6 +110,8 @@ def passes(job: str, options: dict[str, Any], seconds: float) -> list[Pass]:
         return [FoldBatchNorm(), InsertFakeQuant(weight_bits=4), Calibrate(), FineTune(data=slow, **options)]
     if job == "features":
         return [Distill(data=slow, loss=("kl", "features:[0-5]"), teacher="teacher.irc", clip=1.0, **options)]
+    if job == "structure":
+        return [PruneWeights(sparsity=0.6), ClusterWeights(bits=3), FineTune(data=slow, **options)]
     if job == "branches":
         return [FineTune(data=branching(37), weight_decay=0.1, shuffle=False, **{**options, "batch": 2})]
     raise ValueError(job)

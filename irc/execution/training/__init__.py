@@ -1,7 +1,6 @@
 """Training: ordinary PyTorch on lowered graphs, whose weights then go back into the graph.
 
     recipe       how to train: the numbers, checked
-    user_code    what goes wrong in the user's code
     data         samples and labels, epoch by epoch, in batches
     chunks       batches as tensors, shared out among processes
     stacking     whether samples may run as one batch

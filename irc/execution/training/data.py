@@ -20,10 +20,10 @@ from irc.arrays import without_tensors
 from irc.errors import DataError
 from irc.execution.samples import Sample, Samples, check_sample, input_signature
 from irc.execution.training.randomness import generator, seed_epoch
-from irc.execution.training.user_code import user_code
 from irc.graph import Graph
 from irc.names import call
 from irc.types import Array
+from irc.user_code import user_code
 
 _BUFFER = 256 << 20  # bytes of a stream that are held to shuffle them
 _LABEL_KEYS = ("label", "labels")

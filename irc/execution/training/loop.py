@@ -30,10 +30,10 @@ from irc.execution.training.optimizers import Schedule, make_optimizer
 from irc.execution.training.randomness import random_state, set_random_state
 from irc.execution.training.recipe import Recipe
 from irc.execution.training.steps import StepSizes
-from irc.execution.training.user_code import user_code
 from irc.execution.training.weights import parameter_groups
 from irc.graph import Value
 from irc.report.progress import LiveTitle, Progress
+from irc.user_code import user_code
 
 
 @dataclass

@@ -25,8 +25,8 @@ from torch import nn
 
 from irc.errors import DataError, OptionError
 from irc.execution.executable import Executable
-from irc.execution.training.user_code import user_code
 from irc.graph import Graph, Value
+from irc.user_code import user_code
 
 KINDS = ("cross-entropy", "mse", "kl", "features", "reconstruction")
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from irc.errors import ModelError, OptionError
-from irc.execution.executable import Executable
+from irc.execution.executable import Executable, as_argument
 from irc.execution.training.chunks import Chunk
 from irc.execution.training.layers import paired_inputs, paired_layers, unfolded
 from irc.execution.training.losses import (
@@ -60,7 +60,8 @@ class Objective(nn.Module):
             student.update(zip((*self.student.graph.outputs, *self.own), self.model(*chunk.inputs), strict=True))
         teacher: dict[Value, torch.Tensor] = {}
         if self.teacher is not None:
-            inputs = [chunk.inputs[place] for place in self.order]
+            given = zip(self.order, self.teacher.graph.inputs, strict=True)
+            inputs = [as_argument(chunk.inputs[place], value.tensor_type) for place, value in given]
             with torch.no_grad():
                 made = self.teacher.module(*inputs)
             teacher = dict(zip(self.teacher.graph.inputs, inputs, strict=True))

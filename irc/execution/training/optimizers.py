@@ -16,7 +16,7 @@ import torch
 
 from irc.errors import OptionError
 from irc.execution.training.recipe import Recipe
-from irc.execution.training.user_code import user_code
+from irc.user_code import user_code
 
 MakeOptimizer = Callable[[Iterable[dict[str, Any]]], torch.optim.Optimizer]
 

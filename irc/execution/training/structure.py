@@ -31,9 +31,9 @@ class Structure:
         self.masks: dict[nn.Parameter, torch.Tensor] = {}
         for value, parameter in trained.items():
             data = value.data
-            if data is None or sum(size != 1 for size in data.shape) < 2:
+            if data is None or not data.size or sum(size != 1 for size in data.shape) < 2:
                 continue
-            zeros = bits_of(data) == 0
+            zeros = data == 0  # of either sign: W * M, as many tools prune, leaves both
             if _LEAST_ZEROS <= zeros.mean() < 1:
                 self._mask(parameter, ~zeros)
             codes = _codes(data)

@@ -27,7 +27,7 @@ def unpack(graph: Graph) -> None:
     """
     listed = graph.info.metadata.pop(PACKED, None)
     names = _names(listed) if listed is not None else {}
-    left = _IN_ALL * _bytes([value for inner in graph.graphs() for value in inner.constants]) if names else 0
+    left: float = _IN_ALL * _bytes([value for inner in graph.graphs() for value in inner.constants]) if names else 0
     for inner in graph.graphs():
         for value in [node.output for node in inner if len(node.outputs) == 1 and node.output.name in names]:
             nodes = _cone(value)

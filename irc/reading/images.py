@@ -74,21 +74,21 @@ def parse_preprocess(text: str) -> Preprocess:
     for part in filter(None, (p.strip() for p in text.split(","))):
         key, separator, value = (p.strip() for p in part.partition("="))
         if not separator or key not in known:
-            raise OptionError(f"--preprocess: '{part}' is not known; it takes {', '.join(f'{k}=…' for k in known)}")
+            raise OptionError(f"preprocess: '{part}' is not known; it takes {', '.join(f'{k}=…' for k in known)}")
         made = replace(made, **{key: _value(key, value)})
     if made.size == (0, 0):
-        raise OptionError("--preprocess needs the size of the model's input, such as size=224 or size=224x320")
+        raise OptionError("preprocess needs the size of the model's input, such as size=224 or size=224x320")
     channels = 1 if made.color == "gray" else 3
     for key in ("mean", "std"):
         if len(getattr(made, key)) not in (1, channels):
-            raise OptionError(f"--preprocess: {key} must be one number, or one for each of {channels} channels")
+            raise OptionError(f"preprocess: {key} must be one number, or one for each of {channels} channels")
     return made
 
 
 def _value(key: str, text: str) -> Any:
     if key in _CHOICES:
         if text not in _CHOICES[key]:
-            raise OptionError(f"--preprocess: {key}={text} is not one of {', '.join(_CHOICES[key])}")
+            raise OptionError(f"preprocess: {key}={text} is not one of {', '.join(_CHOICES[key])}")
         return text
     readers: dict[str, tuple[Callable[[str], Any], Callable[[Any], bool], str]] = {
         "size": (_size, lambda v: min(v) > 0, "a height, or height x width, such as 224 or 224x320"),
@@ -102,7 +102,7 @@ def _value(key: str, text: str) -> Any:
     except ValueError:
         value = None
     if value is None or not fits(value):
-        raise OptionError(f"--preprocess: {key}={text} must be {wanted}")
+        raise OptionError(f"preprocess: {key}={text} must be {wanted}")
     return value
 
 

@@ -1,9 +1,9 @@
-"""MODEL on the command line: a path, or a function that makes the model."""
+"""A model by name: a path, or a function that makes it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from irc.errors import ModelError, TextError
 from irc.names import call, is_function_name
@@ -11,11 +11,9 @@ from irc.names import call, is_function_name
 if TYPE_CHECKING:
     from irc.graph import Graph
 
-HELP = "An .onnx or .irc file, or package.module:function returning a torch module and its example inputs."
-
 
 def read_model(text: str) -> Graph:
-    """The Graph of what MODEL names.
+    """The Graph of what the text names.
 
     A function returns a model that `irc.load` takes, alone or in a tuple with the example inputs and, third, the
     dynamic shapes.
@@ -28,19 +26,34 @@ def read_model(text: str) -> Graph:
     from irc.api import load
 
     if not is_function_name(text):
-        if Path(text).is_dir():
-            return _read_folder(Path(text))
-        try:
-            return load(text)
-        except TextError as error:
-            raise TextError(f"'{text}', line {error}") from None
-    made = call(text, ModelError)
-    if not isinstance(made, tuple):
-        return load(made)
-    if not 1 <= len(made) <= 3:
-        raise ModelError(f"'{text}' returned {len(made)} things; give the model, example inputs, dynamic shapes")
-    model, inputs, shapes = (*made, None, None)[:3]
+        return _read_folder(Path(text)) if Path(text).is_dir() else read_file(Path(text))
+    model, inputs, shapes = parts(call(text, ModelError), f"'{text}' returned")
     return load(model, inputs, dynamic_shapes=shapes)
+
+
+def read_file(path: Path) -> Graph:
+    """The Graph of an .onnx or .irc file; errors as `read_model` raises them."""
+    from irc.api import load
+
+    try:
+        return load(path)
+    except TextError as error:
+        raise TextError(f"'{path}', line {error}") from None
+
+
+def parts(made: Any, where: str) -> tuple[Any, Any, Any]:
+    """A model, its example inputs and dynamic shapes, of a model alone or a tuple of up to three.
+
+    Raises
+    ------
+    ModelError : the tuple has another length.
+    """
+    if not isinstance(made, tuple):
+        return made, None, None
+    if not 1 <= len(made) <= 3:
+        raise ModelError(f"{where} {len(made)} things; give the model, example inputs, dynamic shapes")
+    model, inputs, shapes = (*made, None, None)[:3]
+    return model, inputs, shapes
 
 
 def _read_folder(path: Path) -> Graph:

@@ -1,4 +1,4 @@
-"""DATA on the command line: an .npz file, a folder of images, or a function that gives the samples."""
+"""Samples by name: an .npz file, a folder of images, or a function that gives them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,12 @@ from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irc.errors import DataError, IrcError, OptionError
+from irc.errors import DataError, OptionError
 from irc.names import call, is_function_name
+from irc.user_code import user_code
 
 if TYPE_CHECKING:
     from irc.report.progress import Progress
-
-HELP = (
-    "An .npz file (arrays named as the inputs, samples stacked along a new first axis), a folder of images with "
-    "--preprocess, or package.module:function giving an iterable of samples."
-)
-PREPROCESS_HELP = (
-    "How an image becomes an input: size=224,crop=0.875,mean=127,std=128,layout=nchw; also color=rgb|bgr|gray, "
-    "resample=bicubic|bilinear|nearest, dtype=float32|uint8. Mean and std are in pixels (0 to 255), one number or one "
-    "for each channel (123.7:116.3:103.5); crop is the middle part that is used."
-)
 
 
 def open_data(text: str, preprocess: str = "") -> Iterable[Any]:
@@ -31,16 +22,16 @@ def open_data(text: str, preprocess: str = "") -> Iterable[Any]:
     DataError : there is no such data, or it cannot be read.
     OptionError : `preprocess` does not describe a preprocessing, or there is no image to preprocess.
     """
-    from irc.cli.images import ImageFolder, parse_preprocess
+    from irc.reading.images import ImageFolder, parse_preprocess
 
     how = parse_preprocess(preprocess) if preprocess else None
     path = Path(text)
     if path.is_dir():
         if how is None:
-            raise OptionError(f"'{text}' is a folder of images; say how they become inputs, --preprocess size=224,…")
+            raise OptionError(f"'{text}' is a folder of images; say how they become inputs, as preprocess size=224,…")
         return ImageFolder(path, how)
     if how is not None:
-        raise OptionError(f"--preprocess is for a folder of images, which '{text}' is not")
+        raise OptionError(f"preprocess is for a folder of images, which '{text}' is not")
     if is_function_name(text):
         made = call(text, DataError)
         if isinstance(made, str | bytes) or not isinstance(made, Iterable):
@@ -48,7 +39,7 @@ def open_data(text: str, preprocess: str = "") -> Iterable[Any]:
         return _once(text, iter(made)) if iter(made) is made else _Guarded(text, made)
     if path.suffix != ".npz" and path.exists():
         raise DataError(f"'{text}' is neither an .npz file, nor a folder of images, nor package.module:function")
-    from irc.cli.npz import NpzSamples
+    from irc.reading.npz import NpzSamples
 
     return NpzSamples(path)
 
@@ -69,13 +60,10 @@ def _once(text: str, samples: Iterator[Any]) -> Iterator[Any]:
     number = 0
     while True:
         try:
-            sample = next(samples)
+            with user_code(f"'{text}' failed at sample {number}", DataError):
+                sample = next(samples)
         except StopIteration:
             return
-        except IrcError:
-            raise
-        except Exception as error:  # whatever the user's iterable raises
-            raise DataError(f"'{text}' failed at sample {number}: {type(error).__name__}: {error}") from error
         yield sample
         number += 1
 
