@@ -88,7 +88,7 @@ RECIPES: dict[str, dict[str, list[Steps]]] = {
         ],
         "effnet_lite0": [
             ["prune-weights{sparsity=0.5, scope=global}"],
-            ["prune-weights{sparsity=0.5, scope=global}", _EFFNET],
+            ["prune-weights{sparsity=0.5, scope=global}", replace(_EFFNET, steps=160)],
             ["cluster-weights"],
             ["cluster-weights", replace(_EFFNET, lr=0.002)],
         ],

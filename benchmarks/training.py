@@ -83,7 +83,7 @@ RECIPES: dict[str, tuple[Pass, Pass]] = {
     ),
     "effnet_lite0": (
         PruneChannels(macs=0.8),
-        Distill(data=crops, loss=("kl",), temperature=2.0, steps=192, batch=16, lr=0.02, clip=10.0),
+        Distill(data=crops, loss=("kl",), temperature=2.0, steps=128, batch=16, lr=0.02, clip=10.0),
     ),
     "minilm": (
         PruneChannels(ratio=0.5, kinds=("head",), scope="local", multiple=1),

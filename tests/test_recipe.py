@@ -257,7 +257,7 @@ def test_a_floor_is_held(folder: Path) -> None:
 @pytest.mark.parametrize("lower", [False, True])
 def test_a_metric_that_is_no_number_is_below_every_floor(lower: bool, folder: Path) -> None:
     recipe = Recipe(model="net.onnx", evaluate="recipe_metric:nothing", floor=0.5, lower_is_better=lower)
-    with pytest.raises(BudgetError, match="metric is nan, and the limit is 0.5"):
+    with pytest.raises(BudgetError, match="metric is nan, and the limit"):
         recipe.compile()
 
 

@@ -108,7 +108,7 @@ DATA: dict[str, tuple[Callable[[], object], str, str]] = {
     "a name that is too long": (lambda: None, "n" * 300, "too long"),
     "truncated": (lambda: _cut("samples.npz"), "data.npz", "not a whole"),
     "another file": (lambda: None, "net.onnx", "is neither"),
-    "a folder without preprocessing": (lambda: Path("images").mkdir(), "images", "--preprocess"),
+    "a folder without preprocessing": (lambda: Path("images").mkdir(), "images", "preprocess size="),
     "no iterable": (lambda: None, "os:getpid", "not an iterable"),
     "function fails": (lambda: _module("bad_data", "def make():\n    {}['k']"), "bad_data:make", "KeyError"),
     "samples fail": (
