@@ -49,7 +49,7 @@ def clusters(before: Array, after: Array) -> list[Array]:
     return [after[before == each] for each in np.unique(before)]
 
 
-@pytest.mark.parametrize("options", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize("options", OPTIMIZERS, ids=["sgd", "nesterov", "adamw", "clipped", "rmsprop"])
 def test_zeros_stay_zero_and_the_rest_moves(options: dict[str, Any]) -> None:
     graph = prepared(PruneWeights(sparsity=0.8))
     before, after = constants(graph), tune(graph, **options)
@@ -60,7 +60,7 @@ def test_zeros_stay_zero_and_the_rest_moves(options: dict[str, Any]) -> None:
     assert all((after[name] != array).any() for name, array in before.items() if "weight" in name or "bias" in name)
 
 
-@pytest.mark.parametrize("options", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize("options", OPTIMIZERS, ids=["sgd", "nesterov", "adamw", "clipped", "rmsprop"])
 @pytest.mark.parametrize("per", ["layer", "channel"])
 def test_elements_of_a_cluster_stay_equal_and_move(options: dict[str, Any], per: str) -> None:
     graph = prepared(ClusterWeights(bits=2, per=per))
