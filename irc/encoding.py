@@ -22,7 +22,7 @@ from irc.types import Array
 MAX_BITS = 8
 _PLANES = (8, 4, 2, 1)  # widths of which a byte holds a whole number
 _SAMPLES = 2048
-_LEAST_ZEROS = 0.1  # of the elements, for a bitmap to pay
+LEAST_ZEROS = 0.1  # of the elements, for a bitmap to pay; fewer are chance
 _LEAST_SHARING = 2  # elements of an entry of a codebook, on average
 _WORTH = 0.8  # of the dense bytes, above which nothing is gained that the trouble is worth
 _LEAST_SAVED = 512  # bytes, about what the nodes that unpack a weight take in a file
@@ -91,7 +91,7 @@ def encode(array: Array) -> Encoding:
         return Dense(array)
     found: list[Encoding] = [Dense(array)]
     found += [_codebook(array, axis) for axis in (None, 0, 1) if distinct_along(array, axis, sharing=_LEAST_SHARING)]
-    if _zeros(array) >= _LEAST_ZEROS:
+    if _zeros(array) >= LEAST_ZEROS:
         found.append(_sparse(array))
     best = min(found, key=lambda each: each.nbytes)
     return best if best.nbytes <= min(_WORTH * array.nbytes, array.nbytes - _LEAST_SAVED) else found[0]
@@ -223,19 +223,24 @@ def _is_weight(array: Array) -> bool:
 
 
 def _codebook(array: Array, axis: int | None) -> Codebook:
-    if axis is None:
-        entries, codes = np.unique(bits_of(array).reshape(-1), return_inverse=True)
-        bits = max(int(entries.size - 1).bit_length(), 1)
-        planes = split_codes(codes.astype(np.uint8), bits)
-        return Codebook(array.shape, None, bits, planes, entries.view(array.dtype).reshape(1, -1))
-    rows = _rows(array, axis)
-    width = int(_counts(rows).max())
-    book: Array = np.zeros((len(rows), width), rows.dtype)
-    codes = np.zeros(rows.shape, np.uint8)
-    for row, (own, place) in enumerate(np.unique(each, return_inverse=True) for each in rows):
-        book[row, : own.size], codes[row] = own, place
-    bits = max((width - 1).bit_length(), 1)
-    return Codebook(array.shape, axis, bits, split_codes(codes, bits), book.view(array.dtype))
+    book, codes = clusters(array, axis)
+    bits = max((book.shape[1] - 1).bit_length(), 1)
+    return Codebook(array.shape, axis, bits, split_codes(codes.astype(np.uint8).reshape(-1), bits), book)
+
+
+def clusters(array: Array, axis: int | None) -> tuple[Array, Array]:
+    """The different elements of each slice along the axis, of all of the array for None, and which of them each is.
+
+    Returns
+    -------
+    (slices or 1, entries), of the array's dtype, filled up with zeros; int64, (slices or 1, elements of a slice).
+    """
+    rows = _rows(array, axis) if axis is not None else bits_of(array).reshape(1, -1)
+    found = [np.unique(each, return_inverse=True) for each in rows]
+    book: Array = np.zeros((len(rows), max(own.size for own, _ in found)), rows.dtype)
+    for row, (own, _) in enumerate(found):
+        book[row, : own.size] = own
+    return book.view(array.dtype), np.stack([codes.reshape(-1) for _, codes in found])
 
 
 def _sparse(array: Array) -> Sparse:

@@ -30,7 +30,8 @@ class PruneWeights(Pass):
 
     Weights are those of convolutions, matrix products and recurrent layers. The zeros are the mask: `fine-tune` and
     `distill` keep them (keep_structure), other passes meet ordinary constants, and files hold a bitmap and the rest
-    (`irc.encoding`). Kernels do not run faster for it; `prune-channels` makes models that do.
+    (`irc.encoding`). Kernels do not run faster for it; `prune-channels` makes models that do. `fold-batch-norm` keeps
+    zeros, and training wins more back while batch norms are there: put it behind the training.
 
     With iterations, the sparsity rises by the cubic schedule of Zhu & Gupta, with the passes of `between` after each
     step but the last. Lossy. Sources: Han et al. 2015, "Learning both Weights and Connections", for magnitude; Mishra
@@ -38,7 +39,7 @@ class PruneWeights(Pass):
     """
 
     numerics = LOSSY
-    after = ("fold-batch-norm", "prune-channels", "low-rank")
+    after = ("prune-channels", "low-rank")
     before = ("cluster-weights", "insert-fake-quant", "quantize", "lower-to-integer")
 
     sparsity: float | None = option(None, help="part of the elements that become zero", range=(0.5, 0.95))

@@ -37,11 +37,6 @@ class Weight:
         return self.value.data
 
     @property
-    def title(self) -> str:
-        """What people know it by: the layer or node, and the constant."""
-        return self.value.name
-
-    @property
     def names(self) -> set[str]:
         """What a pattern may call it: its own name, its readers' and their layers'."""
         return {self.value.name, *(n for each in self.nodes for n in (each.name, each.origin.layer) if n)}

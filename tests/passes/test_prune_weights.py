@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
+import irc
 from irc.analysis.weights import weights_of
 from irc.errors import IrcError, OptionError
 from irc.graph import Graph
 from irc.passes.base import LOSSY, Pass
 from irc.passes.context import Context, plain_context
+from irc.passes.fold_batch_norm import FoldBatchNorm
 from irc.passes.prune_weights import PruneWeights
 from irc.text import parse_graph
 from irc.types import Array
@@ -339,3 +343,13 @@ def test_options_that_are_wrong(options: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=said.replace("*", r"\*")):
         run(graph, PruneWeights(**options))
     assert all((array == before[name]).all() for name, array in data(graph).items())
+
+
+def test_folding_batch_norms_behind_it_keeps_the_zeros() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8))
+    nn.init.uniform_(net[1].weight, 0.5, 1.5)  # type: ignore[arg-type]  # a batch norm has one
+    steps = [PruneWeights(sparsity=0.75), FoldBatchNorm()]
+    graph = irc.compile(net.eval(), steps, example_inputs=(torch.zeros(1, 3, 8, 8),)).graph
+    weight = graph.node("0").constant(1)
+    assert weight is not None
+    assert np.count_nonzero(weight) == weight.size // 4

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from irc.encoding import bits_of, distinct_along
+from irc.encoding import LEAST_ZEROS, clusters, distinct_along
 from irc.graph import Value
 from irc.types import Array
 
-_LEAST_ZEROS = 0.1  # of the elements: fewer are chance
 _LEAST_SHARING = 4  # elements of a centroid, on average
 
 
@@ -34,7 +33,7 @@ class Structure:
             if data is None or not data.size or sum(size != 1 for size in data.shape) < 2:
                 continue
             zeros = data == 0  # of either sign: W * M, as many tools prune, leaves both
-            if _LEAST_ZEROS <= zeros.mean() < 1:
+            if LEAST_ZEROS <= zeros.mean() < 1:
                 self._mask(parameter, ~zeros)
             codes = _codes(data)
             if codes is not None:
@@ -69,19 +68,13 @@ class Structure:
 
 def _codes(data: Array) -> Array | None:
     """Which elements are one, as numbers; None if the weight is not clustered."""
-    bits = bits_of(data)
     for axis in (None, 0, 1):
         if not distinct_along(data, axis, sharing=_LEAST_SHARING):
             continue
+        book, codes = clusters(data, axis)
         if axis is None:
-            made: Array = np.unique(bits, return_inverse=True)[1].reshape(data.shape)
-            return made if made.max() > 0 else None
-        rows = np.moveaxis(bits, axis, 0).reshape(data.shape[axis], -1)
-        codes, used = np.zeros(rows.shape, np.int64), 0
-        for row, each in enumerate(rows):
-            own, codes[row] = np.unique(each, return_inverse=True)
-            codes[row] += used
-            used += own.size
+            return codes.reshape(data.shape) if book.size > 1 else None
+        numbered = codes + book.shape[1] * np.arange(len(book))[:, None]
         sizes = [n for k, n in enumerate(data.shape) if k != axis]
-        return np.ascontiguousarray(np.moveaxis(codes.reshape(-1, *sizes), 0, axis))
+        return np.ascontiguousarray(np.moveaxis(numbered.reshape(-1, *sizes), 0, axis))
     return None
