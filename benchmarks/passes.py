@@ -45,7 +45,9 @@ _MNIST = Distill(
 _MINILM = Distill(
     data=texts, loss=("mse", "features:bert.encoder.layer.*"), steps=100, batch=8, lr=3e-4, optimizer="adamw"
 )
-_EFFNET = Distill(data=crops, loss=("kl",), temperature=2.0, steps=64, batch=16, lr=0.02, clip=10.0)
+_EFFNET = Distill(
+    data=crops, loss=("kl",), temperature=2.0, steps=64, batch=16, lr=1e-4, optimizer="adamw", batch_norm="freeze"
+)
 _CENTROIDS = replace(_MNIST, lr=0.001)  # a centroid moves many weights
 _CLUSTERED: list[Steps] = [["cluster-weights"], ["cluster-weights{per=channel}"]]
 

@@ -3,6 +3,9 @@
     import irc
     small = irc.compile(model, "fold-batch-norm, quantize", example_inputs=(x,), calibration=images)
     print(small.report); small.save("small.onnx")
+
+What is imported is what is asked for: `irc.open` of a C model that was compiled on this machine, and its calls, load
+numpy but neither torch nor onnx; tensors are taken wherever torch is there.
 """
 
 from __future__ import annotations

@@ -90,7 +90,10 @@ def encode(array: Array) -> Encoding:
     if array.nbytes <= _LEAST_SAVED or not _is_weight(array):
         return Dense(array)
     found: list[Encoding] = [Dense(array)]
-    found += [_codebook(array, axis) for axis in (None, 0, 1) if distinct_along(array, axis, sharing=_LEAST_SHARING)]
+    sizes = {axis: _book_bytes(array, axis, sharing=_LEAST_SHARING) for axis in (None, 0, 1)}
+    axis = min(sizes, key=lambda each: sizes[each])
+    if sizes[axis] < array.nbytes:
+        found.append(_codebook(array, axis))
     if _zeros(array) >= LEAST_ZEROS:
         found.append(_sparse(array))
     best = min(found, key=lambda each: each.nbytes)
@@ -222,9 +225,23 @@ def _is_weight(array: Array) -> bool:
     return dtype.kind == "f" or dtype.name == "bfloat16" or dtype in (np.int8, np.uint8)
 
 
+def _code_bits(entries: int) -> int:
+    """Bits of a code for so many entries."""
+    return max((entries - 1).bit_length(), 1)
+
+
+def _book_bytes(array: Array, axis: int | None, *, sharing: int) -> float:
+    """Bytes of a codebook and codes for the array, infinite if it is no cluster; found without making them."""
+    entries = distinct_along(array, axis, sharing=sharing)
+    if not entries:
+        return math.inf
+    planes = sum(-(-array.size // (8 // width)) for width in plane_widths(_code_bits(entries)))
+    return planes + (1 if axis is None else array.shape[axis]) * entries * array.dtype.itemsize
+
+
 def _codebook(array: Array, axis: int | None) -> Codebook:
     book, codes = clusters(array, axis)
-    bits = max((book.shape[1] - 1).bit_length(), 1)
+    bits = _code_bits(book.shape[1])
     return Codebook(array.shape, axis, bits, split_codes(codes.astype(np.uint8).reshape(-1), bits), book)
 
 
@@ -236,19 +253,18 @@ def clusters(array: Array, axis: int | None) -> tuple[Array, Array]:
     (slices or 1, entries), of the array's dtype, filled up with zeros; int64, (slices or 1, elements of a slice).
     """
     rows = _rows(array, axis) if axis is not None else bits_of(array).reshape(1, -1)
-    found = [np.unique(each, return_inverse=True) for each in rows]
-    book: Array = np.zeros((len(rows), max(own.size for own, _ in found)), rows.dtype)
-    for row, (own, _) in enumerate(found):
+    found = [np.unique(each) for each in rows]
+    book: Array = np.zeros((len(rows), max(own.size for own in found)), rows.dtype)
+    for row, own in enumerate(found):
         book[row, : own.size] = own
-    return book.view(array.dtype), np.stack([codes.reshape(-1) for _, codes in found])
+    codes = np.stack([np.searchsorted(own, each) for own, each in zip(found, rows, strict=True)])
+    return book.view(array.dtype), codes
 
 
 def _sparse(array: Array) -> Sparse:
     flat = np.ascontiguousarray(array).reshape(-1)
     alive = bits_of(flat) != 0
     mask, left = pack_codes(alive.astype(np.uint8), 1), flat[alive]
-    if left.size and distinct_along(left, None, sharing=1):
-        clustered = _codebook(left, None)
-        if clustered.nbytes < left.nbytes:
-            return Sparse(array.shape, mask, clustered)
+    if left.size and _book_bytes(left, None, sharing=1) < left.nbytes:
+        return Sparse(array.shape, mask, _codebook(left, None))
     return Sparse(array.shape, mask, Dense(left))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from irc.analysis.weights import Weight, chosen, unmatched, weights_of
+from irc.analysis.weights import Weight, chosen, is_matrix, unmatched, weights_of
 from irc.encoding import bits_of
 from irc.errors import OptionError
 from irc.graph import Graph
@@ -17,8 +17,8 @@ from irc.passes.base import LOSSY, Pass, option
 from irc.passes.context import Context
 from irc.types import Array
 
+_MANY_ZEROS = 0.25  # of the elements: a bitmap then costs little, or less than nothing, and spares a centroid
 _FITTED = 1 << 16  # elements that k-means sees of a larger weight; all are then assigned
-_MANY_ZEROS = 0.25  # of the elements: a bitmap then costs less than a code for zero
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,14 @@ class ClusterWeights(Pass):
         return (error / square) ** 0.5 if square else 0.0
 
     def _shared(self, flat: Array, seed: int) -> Array:
-        """The elements, each the nearest centroid; zeros stay, in a bitmap if they are many, else as a centroid."""
+        """The elements, each the nearest centroid; zeros stay, and are a centroid unless a bitmap holds them."""
         zeros = flat == 0
         count, share = 1 << self.bits, float(zeros.mean())
         values = flat[~zeros]
         if np.unique(flat).size <= count or values.size == 0:
             return flat
-        wanted = count if share >= _MANY_ZEROS or not share else count - 1
+        bitmap = self.per == "layer" and share >= _MANY_ZEROS  # which leaves one book for all the others
+        wanted = count if bitmap or not share else count - 1
         book = np.sort(_centroids(values, wanted, self.init, seed)).astype(flat.dtype)
         middles = (book[1:].astype(np.float64) + book[:-1]) / 2
         made = np.zeros_like(flat)
@@ -112,7 +113,7 @@ def _tables(graph: Graph) -> Iterable[Weight]:
     """The tables of numbers from which Gather takes rows."""
     for node in graph.walk():
         value = node.input(0) if node.op.name == "Gather" and not node.op.domain else None
-        if value is None or value.data is None or value.data.ndim < 2 or value.data.dtype.kind != "f":
+        if value is None or not is_matrix(value.data):
             continue
         if all(u.op.name == "Gather" for u in value.users) and node is value.users[0]:
             yield Weight(value, 1, 0, list(value.users))
@@ -127,7 +128,7 @@ def _centroids(values: Array, count: int, init: str, seed: int) -> Array:
     count = min(count, int(np.unique(points).size))
     start: Any = init
     if init == "linear":
-        start = np.linspace(values.min(), values.max(), count).reshape(-1, 1)
+        start = np.linspace(float(values.min()), float(values.max()), count).reshape(-1, 1)
     elif init == "density":
         start = np.quantile(points, (np.arange(count) + 0.5) / count).reshape(-1, 1)
     with threads(1), warnings.catch_warnings():  # the sums of several threads are rounded in no certain order

@@ -10,6 +10,7 @@ import torch
 from irc.analysis.contraction import has_rows, patches, rows_of_weight, weight_of_rows
 from irc.analysis.gptq import round_rows
 from irc.analysis.saturation import LARGEST_ADDED, product_groups
+from irc.analysis.structure import clustered, pruned
 from irc.errors import OptionError
 from irc.execution.convert import to_torch
 from irc.graph import Graph, Node
@@ -69,8 +70,11 @@ class OptimizeRounding(Pass):
     Minimizes `E |(W_q - W) x|^2` layer by layer with GPTQ (Frantar et al. 2022), `x` as it is in the float model, and
     subtracts what is left of the mean, `E[(W_q - W) x]`, from the bias. The weight constants then lie on the grid of
     their FakeQuants, whose scales do not change. Valid for Conv over one or two axes, Gemm and MatMul with constant
-    weights; others are left to `correct-bias`. Lossy, for the better. Streams the samples once for every 256 MiB of
-    second moments (K x K float64 for a layer that sums over K inputs); memory does not grow with the number of samples.
+    weights; others are left to `correct-bias`, and so are clustered weights, whose equal elements are to stay equal.
+    Zeros of a pruned weight stay zero, and the elements beside them make up for it. Lossy, for the better.
+
+    Streams the samples once for every 256 MiB of second moments (K x K float64 for a layer that sums over K inputs);
+    memory does not grow with the number of samples.
     """
 
     numerics = LOSSY
@@ -79,17 +83,34 @@ class OptimizeRounding(Pass):
 
     damping: float = option(0.01, help="added to the diagonal of the second moments, as a share of its mean")
     vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
+    keep_structure: bool = option(True, help="zeros of pruned weights stay, and clusters stay one")
 
     def run(self, graph: Graph, context: Context) -> None:
         if not self.damping > 0:
             raise OptionError(f"optimize-rounding: damping={self.damping:g} must be more than 0")
-        sites = [s for node in graph.walk() if (s := _site(node, context)) is not None]
+        sites = [s for node in graph.walk() if (s := self._site(node, context)) is not None]
         plain = without_fake_quant(graph)
         for batch in _batches(sites):
             stream_inputs(batch, plain, context, "optimize-rounding")
             for site in context.progress(batch, "optimize-rounding", len(batch)):
                 self._round(site, context)
                 site.moment = None
+
+    def _site(self, node: Node, context: Context) -> _Site | None:
+        fake = quantized_weight(node)
+        weight = fake.constant(0) if fake is not None else None
+        if fake is None or weight is None:
+            return None
+        if fake.output.use_count > 1:
+            context.decline(node, "its quantized weight is shared; one rounding cannot be the best for several layers")
+            return None
+        if not has_rows(node, weight):
+            context.decline(node, "it is no Conv over one or two axes, Gemm or MatMul of a matrix")
+            return None
+        if self.keep_structure and clustered(weight) is not None:
+            context.decline(node, "its weight is clustered: it is rounded to nearest, so that equal elements stay equal")
+            return None
+        return _Site(node, fake, weight, data_source(node).name)
 
     def _round(self, site: _Site, context: Context) -> None:
         if site.moment is None or site.mean is None or not site.count:
@@ -101,10 +122,17 @@ class OptimizeRounding(Pass):
         groups, rows, _ = site.rows.shape
         steps = to_torch(scale).reshape(-1, 1).expand(groups * rows, 1).reshape(groups, rows, 1)
         together = None if self.vnni or op.qmax > LARGEST_ADDED else _together(site, context)
-        moment = site.moment / site.count
+        zeros = pruned(site.weight) if self.keep_structure else None
         try:
             codes = round_rows(
-                site.rows, moment, steps, op.qmin, op.qmax, damping=self.damping, together=together
+                site.rows,
+                site.moment / site.count,
+                steps,
+                op.qmin,
+                op.qmax,
+                damping=self.damping,
+                together=together,
+                zeros=None if zeros is None else rows_of_weight(site.node, torch.from_numpy(zeros)),
             )
         except (ValueError, RuntimeError) as error:
             context.decline(site.node, f"its second moments cannot be used: {error}")
@@ -124,20 +152,6 @@ def _together(site: _Site, context: Context) -> torch.Tensor | None:
     if not products:
         return None
     return torch.from_numpy(product_groups(site.node, shape, products, by_rows=policy.adds_by_rows))
-
-
-def _site(node: Node, context: Context) -> _Site | None:
-    fake = quantized_weight(node)
-    weight = fake.constant(0) if fake is not None else None
-    if fake is None or weight is None:
-        return None
-    if fake.output.use_count > 1:
-        context.decline(node, "its quantized weight is shared; one rounding cannot be the best for several layers")
-        return None
-    if not has_rows(node, weight):
-        context.decline(node, "it is no Conv over one or two axes, Gemm or MatMul of a matrix")
-        return None
-    return _Site(node, fake, weight, data_source(node).name)
 
 
 def _batches(sites: list[_Site]) -> Iterator[list[_Site]]:

@@ -117,9 +117,9 @@ class PruneWeights(Pass):
 
     def _scores(self, weight: Weight, seed: int) -> Array:
         """What each element is worth; those that are zero already are worth least."""
-        size = np.abs(weight.data.astype(np.float32))
+        size = np.abs(weight.data.astype(np.promote_types(weight.data.dtype, np.float32)))
         if self.criterion == "magnitude":
-            return np.asarray(size)
+            return np.where(np.isnan(size), np.inf, size)  # a NaN stays, and shows
         drawn = np.random.default_rng(seed).random(size.shape, np.float32) + 1
         return np.where(size == 0, 0, drawn).astype(np.float32)
 

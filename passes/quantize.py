@@ -42,6 +42,7 @@ class Quantize(Pass):
     weight_bits: int | None = option(None, help="bits of the weights, 2 to 16; the target's own if none", range=(2, 8))
     layer_bits: tuple[str, ...] = option((), help="pattern=bits of nodes or layers with others; the last that fits")
     vnni: bool = option(False, help="x86 only: all machines have VNNI, so weights need not avoid 16-bit saturation")
+    keep_structure: bool = option(True, help="zeros of pruned weights stay, and clusters stay one")
 
     def run(self, graph: Graph, context: Context) -> None:
         policy = context.target.policy
@@ -51,6 +52,6 @@ class Quantize(Pass):
         InsertFakeQuant(skip=self.skip, weight_bits=self.weight_bits, layer_bits=self.layer_bits).run(graph, context)
         Calibrate(method=self.method, percentile=self.percentile, vnni=self.vnni).run(graph, context)
         if self.rounding == "gptq":
-            OptimizeRounding(vnni=self.vnni).run(graph, context)
+            OptimizeRounding(vnni=self.vnni, keep_structure=self.keep_structure).run(graph, context)
         if self.correct:
             CorrectBias().run(graph, context)

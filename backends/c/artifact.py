@@ -1,6 +1,6 @@
 """A compiled C model: saved as a folder of C, run from Python through a shared library.
 
-Calls need the library and its interface alone, and this module neither torch nor onnx: see `opened.py`.
+Calls need the library and its interface alone, and this module neither torch nor onnx: see `cached_artifact.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 
 from irc.arrays import as_tensor, has_tensor
 from irc.backends.artifact import Artifact
+from irc.backends.c.build_cache import CachedBuild, store
 from irc.backends.c.interface import Interface, explained
 from irc.backends.c.isa import Isa, host_machine
 from irc.backends.c.options import check_isa, check_threads
-from irc.backends.c.remembered import remember
 from irc.backends.c.runner import LoadingError, Runner
 from irc.errors import BackendError, DataError
 from irc.inputs import check_sample
@@ -27,8 +27,8 @@ from irc.types import Array
 if TYPE_CHECKING:
     from irc.backends.c.compilation import Compilation
     from irc.backends.c.emit.sources import Sources
-    from irc.backends.c.folder import Tuning
     from irc.backends.c.fusion import IntegerReport
+    from irc.backends.c.manifest import Tuning
     from irc.backends.c.program import Program
     from irc.graph import Graph
     from irc.report.report import Report
@@ -149,10 +149,16 @@ class CArtifact(Artifact):
     @cached_property
     def library(self) -> Path:
         """The shared library, built with the C compiler of this machine; it stays in irc's cache."""
-        made = self.compilation.build()
+        made = self._build()
         for key in tuple(self._keys):  # another thread may add one
-            remember(key, self.interface, made)
+            store(key, self._cached_build(made))
         return made
+
+    def _build(self) -> Path:
+        return self.compilation.build()
+
+    def _cached_build(self, library: Path | None) -> CachedBuild:
+        return CachedBuild.of(self.interface, self.sources.files, self.sources.objects, library)
 
     @cached_property
     def runner(self) -> Runner:
@@ -215,11 +221,12 @@ class CArtifact(Artifact):
         ------
         OutputError : the folder cannot be written, or there is something else under that name.
         """
-        self.remember_as(self.compilation.save(Path(path)))
+        key = self.compilation.save(Path(path))
+        self.cache_as(key)
+        if key:
+            store(key, self._cached_build(vars(self).get("library")))
 
-    def remember_as(self, key: str) -> None:
-        """Let `irc.open` find the library by this key, as soon as it is built; an empty key finds nothing."""
+    def cache_as(self, key: str) -> None:
+        """Put what will be built into the build cache; an empty key is none."""
         if key:
             self._keys.add(key)
-        if key and "library" in vars(self):
-            remember(key, self.interface, self.library)

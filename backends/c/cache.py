@@ -1,5 +1,9 @@
 """irc's cache, $XDG_CACHE_HOME/irc (~/.cache/irc): files that are whole, under names that tell what they were made of.
 
+    <key>.o, <key>.so      toolchain.py      objects and libraries
+    opened-<key>.json      build_cache.py    saved models, and which library is whose
+    tuned-<key>.json       tuning.py         the kernels that were fastest
+
 Processes that share it, and threads, may write at the same time: a file appears under its name in one step.
 """
 

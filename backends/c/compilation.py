@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from irc.atomic import atomic_folder
 from irc.backends.c.blocking import with_other_blocks
 from irc.backends.c.compilers import find_compiler
 from irc.backends.c.emit.names import identifier
 from irc.backends.c.emit.sources import Sources
-from irc.backends.c.folder import MANIFEST, MODEL_FILE, Tuning
 from irc.backends.c.interface import Interface, explained
 from irc.backends.c.lower import legalize_and_report, lower
+from irc.backends.c.manifest import Manifest, Tuning
 from irc.backends.c.options import isa_to_tune
 from irc.backends.c.program import Program
-from irc.backends.c.remembered import folder_key
+from irc.backends.c.saved_model import saved_dims, write_saved_model
 from irc.backends.c.specialize import symbols
 from irc.backends.c.targets import TARGETS, isas_of
-from irc.backends.c.toolchain import build_library, write_files
+from irc.backends.c.toolchain import build_library
 from irc.backends.c.tuning import chosen, is_choice, tune
-from irc.backends.onnx.lowering import lower as lower_to_onnx
-from irc.backends.onnx.save import external_data, save_graph
 from irc.backends.registry import target_of
 from irc.errors import BackendError, GraphError, VerifyError
 from irc.execution.samples import input_signature
@@ -34,8 +28,6 @@ from irc.graph import Graph
 from irc.report.ledger import Row
 from irc.report.report import Report
 from irc.target import Target
-
-_DIMS = "irc.dims"  # in the metadata of a saved model: what its symbols are bound to
 
 
 class Compilation:
@@ -69,7 +61,7 @@ class Compilation:
         self._version = graph.version
         self.name = identifier(name, "model")
         self.machine, self.isas = isas_of(target)
-        given = _stored_dims(graph) if dims is None else dims
+        given = saved_dims(graph) if dims is None else dims
         self.dims = {symbol: given.get(symbol, 1) for symbol in symbols(graph)}
         try:
             self.lowered, self.fusion = legalize_and_report(graph, target, given)
@@ -117,47 +109,31 @@ class Compilation:
         """The shared library, built with the C compiler of this machine; it stays in irc's cache."""
         return build_library(self.sources.files, self.sources.objects, find_compiler(self.machine))
 
+    @property
+    def manifest(self) -> Manifest:
+        """What a folder of it says of itself."""
+        return Manifest(
+            self.target.name,
+            self.name,
+            tuple(isa.name for isa in self.isas),
+            self.dims,
+            self.tuning,
+            arena_bytes=self.sources.plan.arena,
+            constant_bytes=self.sources.constants.bytes,
+        )
+
     def save(self, path: Path) -> str:
-        """Write the folder; the key by which `irc.open` may find the library, empty if it is to build it again.
+        """Write the folder; the key by which the build cache may keep it, empty if `irc.open` is to make it again.
 
         Raises
         ------
         OutputError : the folder cannot be written, or there is something else under that name.
         """
-        with atomic_folder(path, marker=MANIFEST) as folder:
-            write_files(folder, self.sources.files)
-            model = lower_to_onnx(self.graph, self.target)
-            if self.dims:
-                model.info.metadata[_DIMS] = json.dumps(self.dims)
-            save_graph(model, folder / MODEL_FILE)
-            (folder / MANIFEST).write_text(json.dumps(self._manifest(), indent=1) + "\n")
-            whole = not external_data(folder / MODEL_FILE).exists()
-            return folder_key(folder) if whole and self.is_reproducible else ""
+        key = write_saved_model(path, self.graph, self.target, self.manifest, self.sources.files)
+        return key if self.is_reproducible else ""
 
     @property
     def is_reproducible(self) -> bool:
         """Whether `irc.open` would make the same: it finds the target, and nobody has edited the graph since."""
         known = self.target is TARGETS.get(self.target.name) is target_of(self.graph)
         return known and self.graph.version == self._version
-
-    def _manifest(self) -> dict[str, Any]:
-        tuning = self.tuning
-        return {
-            "target": self.target.name,
-            "name": self.name,
-            "isas": [isa.name for isa in self.isas],
-            "dims": self.dims,
-            "tuning": None if tuning is None else {"isa": tuning.isa, "choices": list(tuning.choices)},
-            "arena_bytes": self.sources.plan.arena,
-            "constant_bytes": self.sources.constants.bytes,
-        }
-
-
-def _stored_dims(graph: Graph) -> dict[str, int]:
-    """What the symbols of a saved model were bound to; nothing if the text is not irc's."""
-    with suppress(ValueError):
-        held = json.loads(graph.info.metadata.get(_DIMS, "{}"))
-        if isinstance(held, dict):
-            known = symbols(graph)
-            return {k: v for k, v in held.items() if k in known and isinstance(v, int) and v > 0}
-    return {}

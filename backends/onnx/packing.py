@@ -1,12 +1,13 @@
 """Weights of few different numbers as bits, which nodes of ordinary ONNX unpack: the file shrinks, and runs anywhere.
 
-    bytes of all weights  --shift, join planes, Split-->  codes of each
+    bytes of all weights  --divide, join planes, Split-->  codes of each
     Codebook  ->  book[codes]
     Sparse    ->  values[CumSum(bits) * bits]             a zero in front of the values
 
 All of it depends on constants only, so that a runtime that folds constants does it once, when it loads the model.
+Bits are taken apart by int32 division: OpenVINO (2026.4) saturates and rounds where bytes are shifted.
 Codes of as many bits are unpacked together and names are short, so that small models shrink too.
-`irc.frontends.onnx.packed` reads it back. ONNX BitShift-11, CumSum-11, Gather-13, GatherElements-13, Split-13.
+`irc.frontends.onnx.packed` reads it back. ONNX CumSum-11, Div-13, Gather-13, GatherElements-13, Mod-13, Split-13.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from irc.encoding import Codebook, Dense, Encoding, Sparse, encode, joined_codes
 from irc.frontends.onnx.packed import PACKED
 from irc.graph import Graph, Node, Value
 from irc.op import Op
-from irc.ops.binary import Add, BitShift, Mul
+from irc.ops.binary import Add, Div, Mod, Mul
 from irc.ops.cast import Cast
 from irc.ops.index import Concat, Gather, GatherElements, Slice, Split
 from irc.ops.reduce import CumSum
@@ -121,13 +122,13 @@ class _Packer:
         return made
 
     def _plane(self, plane: Array, width: int, size: int) -> Value:
-        """One plane of the codes: each byte shifted up, so that what is above falls out, then down."""
+        """One plane of the codes: each byte divided by powers of two, and of that the remainder."""
         packed = self.graph.add_constant(plane.reshape(-1, 1), f"codes{width}")
-        if width < 8:
-            up = 8 - width - np.arange(0, 8, width, dtype=np.uint8)
-            packed = self._add(BitShift("LEFT"), packed, self._constant(up[None]))
-            packed = self._add(BitShift("RIGHT"), packed, self._constant(np.array([[8 - width]], np.uint8)))
         codes = self._add(Cast(to=DType.I32.onnx_type), packed)
+        if width < 8:
+            powers = 1 << np.arange(0, 8, width, dtype=np.int32)
+            codes = self._add(Div(), codes, self._constant(powers[None]))
+            codes = self._add(Mod(), codes, self._constant(np.array(1 << width, np.int32)))
         flat = self._add(Reshape(), codes, self._numbers(-1))
         if plane.size * (8 // width) == size:
             return flat

@@ -25,11 +25,15 @@ def limits(dtype: DType) -> tuple[int, int]:
 
 
 def quantize_array(x: Array, scale: Array, zero_point: Array, op: FakeQuant) -> Array:
-    """`clamp(round_half_even(x / scale) + zero_point, qmin, qmax)` in the type that stores it."""
-    shape = [1] * x.ndim
+    """`clamp(round_half_even(x / scale) + zero_point, qmin, qmax)` in the type that stores it.
+
+    Computed in float32 at least, as FakeQuant computes: the codes are those that it rounds to.
+    """
+    shape: list[int] = []
     if op.axis is not None:
+        shape = [1] * x.ndim
         shape[op.axis] = -1
-    codes = np.rint(x / scale.reshape(shape if op.axis is not None else ())) + zero_point.reshape(
-        shape if op.axis is not None else ()
-    )
+    work = np.promote_types(x.dtype, np.float32)
+    ratio = x.astype(work, copy=False) / scale.astype(work).reshape(shape)
+    codes = np.rint(ratio) + zero_point.astype(work).reshape(shape)
     return np.asarray(np.clip(codes, op.qmin, op.qmax).astype(storage_dtype(op)))

@@ -24,6 +24,7 @@ def round_rows(
     *,
     damping: float,
     together: torch.Tensor | None = None,
+    zeros: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The integer codes of the rows.
 
@@ -36,6 +37,8 @@ def round_rows(
     damping : added to the diagonal, as a share of its mean
     together : int64, shape (K,), the group of each input; codes of one sign in a group are kept from summing to
         more than `irc.analysis.saturation.SUM_LIMIT`
+    zeros : bool, shape (G, N, K), where the code is 0 whatever the earlier ones lost; the later ones make up for it
+        (Frantar and Alistarh 2023, "SparseGPT", section 3.4)
 
     Returns
     -------
@@ -56,6 +59,7 @@ def round_rows(
     factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(moment)), upper=True)
     left = rows.double()[:, :, order]
     codes = torch.zeros_like(left)
+    pruned = None if zeros is None else zeros[:, :, order]
     sums = None if together is None else _Sums(rows.shape[:2], together[order])
     step = scale[:, :, 0].double()
     for start in range(0, inner, _BLOCK):
@@ -63,6 +67,8 @@ def round_rows(
         errors = torch.zeros(groups, rows.shape[1], stop - start, dtype=torch.double)
         for i in range(start, stop):
             code = torch.round(left[:, :, i] / step).clamp(qmin, qmax)
+            if pruned is not None:
+                code = code.masked_fill(pruned[:, :, i], 0)
             if sums is not None:
                 code = sums.fit(i, code)
             codes[:, :, i] = code

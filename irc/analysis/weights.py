@@ -48,7 +48,7 @@ def weights_of(graph: Graph) -> list[Weight]:
     for node in graph.walk():
         for index, sum_axis, channel_axis in _places(node):
             value = _constant_behind(node.input(index))
-            if value is None or value.data is None or value.data.ndim < 2 or value.data.dtype.kind != "f":
+            if value is None or value.data is None or not is_matrix(value.data):
                 continue
             rank = value.data.ndim
             made = found.setdefault(value, Weight(value, sum_axis % rank, channel_axis % rank))
@@ -75,6 +75,11 @@ def _constant_behind(value: Value | None) -> Value | None:
     while value is not None and value.producer is not None and isinstance(value.producer.op, FakeQuant):
         value = value.producer.input(0)
     return value if value is not None and value.is_constant else None
+
+
+def is_matrix(data: Array | None) -> bool:
+    """Whether it is of floats (float8 has its own scales, and is stored only), of two axes or more."""
+    return data is not None and data.ndim >= 2 and (data.dtype.kind == "f" or data.dtype.name == "bfloat16")
 
 
 def chosen(weights: Iterable[Weight], skip: Sequence[str]) -> tuple[list[Weight], list[tuple[Weight, str]]]:

@@ -162,9 +162,9 @@ def _is_folder(target: Target, output: Path) -> bool:
 
 def _check_files(output: Path, report: Path | None, read: Sequence[str], *, folder: bool) -> None:
     if folder:
-        from irc.backends.c.folder import MANIFEST
+        from irc.backends.c.manifest import MANIFEST_FILE
 
-        check_folder(output, marker=MANIFEST)
+        check_folder(output, marker=MANIFEST_FILE)
     for path in filter(None, (None if folder else output, report)):
         for each in read:
             check_output(path, reads=each)

@@ -52,7 +52,7 @@ def make_runner(
         return Executable(graph).run_numpy
     if runtime == "c":
         return _CompiledC(graph, threads or 1, isa, dims or {})
-    from irc.backends.c.folder import MODEL_FILE
+    from irc.backends.c.manifest import MODEL_FILE
     from irc.backends.onnx.session import make_session
     from irc.backends.registry import target_of
 

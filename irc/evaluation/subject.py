@@ -18,7 +18,7 @@ from typing import Any
 import irc.api
 from irc.analysis.cost import cost
 from irc.backends.artifact import Artifact
-from irc.backends.c.folder import MODEL_FILE
+from irc.backends.c.manifest import MODEL_FILE
 from irc.backends.onnx.artifact import OnnxArtifact
 from irc.backends.onnx.session import make_session
 from irc.backends.registry import target_of

@@ -203,7 +203,7 @@ def infer_by_schema(
             data,
             opset_imports=[onnx.helper.make_opsetid(op.domain, opset)],
         )
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError) as error:
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         if isinstance(op, OnnxOp):
             return [None] * outputs
         shown = ", ".join(str(t) for t in inputs)

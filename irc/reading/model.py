@@ -59,8 +59,8 @@ def parts(made: Any, where: str) -> tuple[Any, Any, Any]:
 def _read_folder(path: Path) -> Graph:
     """The graph that a compiled C model keeps beside its code."""
     from irc.api import load
-    from irc.backends.c.folder import MANIFEST, MODEL_FILE
+    from irc.backends.c.manifest import MANIFEST_FILE, MODEL_FILE
 
-    if not (path / MANIFEST).is_file():
+    if not (path / MANIFEST_FILE).is_file():
         raise ModelError(f"'{path}' is a folder; give the .onnx file in it")
     return load(path / MODEL_FILE)

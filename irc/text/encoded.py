@@ -52,7 +52,7 @@ def from_bytes(data: Array, text: str) -> Array:
 
     Raises
     ------
-    ValueError, KeyError : they do not fit the description.
+    ValueError, KeyError, IndexError : they do not fit the description.
     """
     if data.dtype != np.uint8 or data.ndim != 1:
         raise ValueError("they are no bytes")
@@ -62,18 +62,16 @@ def from_bytes(data: Array, text: str) -> Array:
         raise ValueError("no such array is encoded")
     reader = _Reader(data)
     encoding: Codebook | Sparse
-    if form == "codebook":
-        axis, bits, entries = numbers
-        encoding = reader.codebook(shape, None if axis == "-" else int(axis), int(bits), int(entries), dtype)
-    else:
-        count = int(numbers[0])
-        mask = reader.take(-(-math.prod(shape) // 8), np.dtype(np.uint8))
-        if int(unpack_codes(mask, 1, math.prod(shape)).sum(dtype=np.int64)) != count:
-            raise ValueError(f"the mask has another number of bits than {count}")
-        if len(numbers) == 1:
-            encoding = Sparse(shape, mask, Dense(reader.take(count, dtype)))
-        else:
-            encoding = Sparse(shape, mask, reader.codebook((count,), None, int(numbers[1]), int(numbers[2]), dtype))
+    match form, numbers:
+        case "codebook", [axis, bits, entries]:
+            encoding = reader.codebook(shape, None if axis == "-" else int(axis), int(bits), int(entries), dtype)
+        case "sparse", [count]:
+            encoding = Sparse(shape, reader.mask(shape, int(count)), Dense(reader.take(int(count), dtype)))
+        case "sparse", [count, bits, entries]:
+            mask = reader.mask(shape, int(count))
+            encoding = Sparse(shape, mask, reader.codebook((int(count),), None, int(bits), int(entries), dtype))
+        case _:
+            raise ValueError("no such encoding")
     if reader.position != data.size:
         raise ValueError(f"{data.size - reader.position} bytes too many")
     return decode(encoding)
@@ -95,8 +93,16 @@ class _Reader:
         self.position += size
         return np.ascontiguousarray(part).view(dtype)
 
+    def mask(self, shape: tuple[int, ...], count: int) -> Array:
+        """A bit an element, of which so many are set."""
+        size = math.prod(shape)
+        mask = self.take(-(-size // 8), np.dtype(np.uint8))
+        if int(unpack_codes(mask, 1, size).sum(dtype=np.int64)) != count:
+            raise ValueError(f"the mask has another number of bits than {count}")
+        return mask
+
     def codebook(self, shape: tuple[int, ...], axis: int | None, bits: int, entries: int, dtype: AnyDType) -> Codebook:
-        """Planes of codes and their book; no code may stand for nothing."""
+        """Planes of codes and their book."""
         if not 1 <= bits <= 8 or (axis is not None and not 0 <= axis < len(shape)):
             raise ValueError("no such codes")
         size, rows = math.prod(shape), 1 if axis is None else shape[axis]

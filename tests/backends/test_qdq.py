@@ -267,6 +267,16 @@ def test_codes_round_half_to_even_and_clamp() -> None:
     assert rows.tolist() == [[2, 2, 2], [4, 4, 4]]
 
 
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=str)
+def test_codes_of_half_floats_are_those_that_the_simulation_rounds_to(dtype: Any) -> None:
+    """Half floats hold neither the quotients nor the codes of 16 bits."""
+    x = np.random.default_rng(0).standard_normal(1000).astype(dtype)
+    scale = np.array(1e-4, dtype)
+    codes = quantize_array(x, scale, np.array(0, np.int16), FakeQuant(qmin=-32767, qmax=32767))
+    wanted = np.rint(x.astype(np.float64) / scale.astype(np.float64)).clip(-32767, 32767)
+    np.testing.assert_allclose(codes, wanted, rtol=0, atol=1)  # where float32 and float64 are at either side of a half
+
+
 def test_a_weight_that_two_nodes_share_is_stored_once(text_graph: Any, typical: Any, tmp_path: Path) -> None:
     graph = text_graph(
         """

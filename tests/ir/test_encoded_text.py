@@ -178,6 +178,13 @@ def test_other_descriptions(text: str, tmp_path: Path) -> None:
     assert "'w'" in str(caught.value) or "'%w'" in str(caught.value)
 
 
+def test_a_description_with_a_number_too_many(tmp_path: Path) -> None:
+    save({"w": FORMS["both"][0]}, tmp_path)
+    data = stored(tmp_path)[0]["w"]
+    with pytest.raises(ModelError, match="no such encoding"):
+        load_text(rewrite(tmp_path, data, FORMS["both"][1] + " 7"))
+
+
 @pytest.mark.parametrize("said", ["", "{", "[]", "3", '{"w": 3}', "[" * 100_000], ids=range(6))
 def test_metadata_that_says_nothing(said: str, tmp_path: Path) -> None:
     path = save({"w": FORMS["book"][0]}, tmp_path)

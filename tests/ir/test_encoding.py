@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from irc import encoding as encoding_module
 from irc.encoding import (
     Codebook,
     Dense,
@@ -126,6 +127,15 @@ def test_codebooks(dtype: Any, axis: int | None, bits: int) -> None:
     elif count * rows > 256 or bits <= 5:
         planes = sum(-(-array.size * width // 8) for width in plane_widths(bits))
         assert encoding.nbytes <= planes + rows * count * np.dtype(dtype).itemsize
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_codes_that_would_save_nothing_are_not_made(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of a quantized weight are few numbers, and codes of eight bits no smaller: they stay unsorted."""
+    array = np.random.default_rng(0).integers(1, 256, (200, 300)).astype(np.uint8)
+    array[np.random.default_rng(1).random(array.shape) < share] = 0
+    monkeypatch.setattr(encoding_module, "clusters", None)
+    assert isinstance(encode(array), Dense if not share else Sparse)
 
 
 def test_two_hundred_and_fifty_six_numbers_but_no_more() -> None:

@@ -16,7 +16,7 @@ from irc.graph import Graph
 from irc.passes.cluster_weights import ClusterWeights
 from irc.passes.context import Context, plain_context
 from irc.text import parse_graph
-from irc.types import Array
+from irc.types import Array, DType
 
 NET = """
 graph main(opset = 21) {
@@ -119,6 +119,35 @@ def test_zeros_of_pruned_weights_stay(share: float) -> None:
     assert isinstance(encode(data(graph)["table"]), Sparse if share > 0.5 else Codebook)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_codes_of_a_channel_have_room_for_zero(share: float) -> None:
+    """Its book is stored without a bitmap beside it: one number more would take a bit more of every code."""
+    graph = draw()
+    value = graph.value("table")
+    assert value.data is not None
+    value.data = np.where(np.random.default_rng(2).random((50, 40)) < share, np.float32(0), value.data)
+    run(graph, ClusterWeights(bits=2, per="channel"))
+    assert value.data is not None
+    encoding = encode(value.data)
+    assert isinstance(encoding, Codebook)
+    assert (encoding.axis, encoding.bits) == (0, 2)
+
+
+@pytest.mark.parametrize("dtype", ["f16", "f32"])
+def test_centroids_start_evenly_over_any_range(dtype: str) -> None:
+    """Of which the width may be more than the type holds."""
+    graph = draw(NET.replace("f32", dtype))
+    value = graph.value("columns")
+    assert value.data is not None
+    largest = float(np.finfo(value.data.dtype).max)
+    value.data = np.linspace(-largest, largest, value.data.size).reshape(40, 16).astype(value.data.dtype)
+    run(graph, ClusterWeights(bits=2))
+    assert value.data is not None
+    wanted = np.array([-0.75, -0.25, 0.25, 0.75]) * largest
+    # scikit-learn stops when a step moves the centroids by little
+    np.testing.assert_allclose(np.unique(value.data.astype(np.float64)), wanted, rtol=0.05)
+
+
 def test_the_same_seed_gives_the_same_bytes() -> None:
     made = []
     for seed in (0, 0, 1):
@@ -193,12 +222,18 @@ def test_what_is_not_finite_stays(wrong: float, per: str) -> None:
     assert np.unique(data(graph)["up"]).size <= (4 if per == "layer" else 40)
 
 
-def test_half_precision() -> None:
-    graph = draw(NET.replace("f32", "f16"))
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+def test_half_precision(dtype: str) -> None:
+    graph = draw()
+    held = [graph.value(name) for name in CHANNEL]
+    for value in held:
+        assert value.data is not None
+        value.data = value.data.astype(DType.of_text(dtype).numpy)
     run(graph, ClusterWeights(bits=3))
-    for name in CHANNEL:
-        assert data(graph)[name].dtype == np.float16
-        assert np.unique(data(graph)[name]).size == 8
+    for value in held:
+        assert value.data is not None
+        assert value.data.dtype == DType.of_text(dtype).numpy
+        assert np.unique(value.data).size == 8
 
 
 @pytest.mark.parametrize("per", ["layer", "channel"])

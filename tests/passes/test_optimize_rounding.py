@@ -175,3 +175,59 @@ def test_damping_must_be_positive() -> None:
     graph, context = prepared()
     with pytest.raises(OptionError, match="damping"):
         OptimizeRounding(damping=0.0).run(graph, context)
+
+
+def structured(weight: Array) -> tuple[Graph, Context, Array]:
+    """A Gemm with that weight, its context for onnx, and the correlated samples that calibrate, shape (64, K)."""
+    graph = Graph()
+    graph.add_input("x", tensor("f32", "N", weight.shape[1]))
+    gemm = graph.insert(Gemm(transB=1), [graph.inputs[0], graph.add_constant(weight, "w")])
+    graph.add_output(gemm.output, "y")
+    rows = correlated(np.random.default_rng(1), weight.shape[1], 64)[0].T.float().numpy()
+    calibration = [{"x": row[None]} for row in rows]
+    return graph, plain_context(graph, calibration=calibration, target=find_target("onnx")), rows
+
+
+def rounded_weight(graph: Graph) -> tuple[Array, Array]:
+    """The weight constant and the scales, shape (N, 1), of the Gemm's FakeQuant."""
+    (gemm,) = [node for node in graph if node.op.name == "Gemm"]
+    fake = gemm.input(1)
+    assert fake is not None
+    assert fake.producer is not None
+    weight, scale = fake.producer.constant(0), fake.producer.constant(1)
+    assert weight is not None
+    assert scale is not None
+    return weight, scale.reshape(-1, 1)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_zeros_of_a_pruned_weight_stay(keep: bool) -> None:
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((16, 64)).astype(np.float32)
+    zeros = random.random(weight.shape) < 0.5
+    weight[zeros] = 0
+    graph, context, rows = structured(weight)
+    Quantize(weight_bits=4, keep_structure=keep).run(graph, context)
+    made, scale = rounded_weight(graph)
+    assert (made[zeros] == 0).all() == keep
+    nearest = np.round(weight / scale) * scale
+    assert not np.allclose(made[~zeros], nearest[~zeros])  # the others make up for what is lost
+
+    def error(chosen: Array) -> float:
+        return float(np.square(rows @ (chosen - weight).T).mean())
+
+    assert error(made) < 0.7 * error(nearest.astype(np.float32))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_equal_elements_of_a_clustered_weight_get_equal_codes(keep: bool) -> None:
+    random = np.random.default_rng(0)
+    weight = random.choice(random.standard_normal(8), (16, 64)).astype(np.float32)
+    graph, context, _ = structured(weight)
+    Quantize(keep_structure=keep).run(graph, context)
+    made, scale = rounded_weight(graph)
+    codes = np.round(made / scale)
+    most = max(np.unique(row).size for row in codes)
+    assert (most <= 8) == keep
+    declined = [site.reason for site in context.row.declined]
+    assert any("clustered" in reason for reason in declined) == keep

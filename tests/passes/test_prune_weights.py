@@ -241,6 +241,9 @@ def test_passes_between_as_text() -> None:
     run(graph, PruneWeights(sparsity=0.7, iterations=2, between="eliminate-dead"))
     with pytest.raises(IrcError, match="no-such-pass"):
         run(graph, PruneWeights(sparsity=0.7, iterations=2, between="no-such-pass"))
+    for between in (["eliminate-dead"], iter([Counting()])):  # an iterator would be at its end after one step
+        with pytest.raises(OptionError, match="between takes passes as text, or a list of them"):
+            run(graph, PruneWeights(sparsity=0.7, iterations=3, between=between))
 
 
 def test_random_is_of_the_seed() -> None:
@@ -309,6 +312,44 @@ graph main(opset = 21) {
     assert {name: zeros(array) for name, array in after.items()} == {"w": 384, "half": 384}
     assert after["half"].dtype == np.float16
     assert [w.nodes[0].op.name for w in weights_of(graph)] == ["MatMul", "MatMul"]
+
+
+GOALS: list[dict[str, Any]] = [{"sparsity": 0.5}, {"sparsity": 0.5, "scope": "global"}, {"pattern": "2:4"}]
+
+
+@pytest.mark.parametrize("options", GOALS, ids=str)
+def test_what_is_no_number_stays(options: dict[str, Any]) -> None:
+    """A zero in its place would hide that the model is broken."""
+    graph = draw(LAYERS)
+    value = graph.value("rows")
+    assert value.data is not None
+    broken = value.data.copy()
+    broken[3, 5], broken[4, 6] = np.nan, -np.inf
+    value.data = broken
+    run(graph, PruneWeights(**options))
+    assert np.isnan(data(graph)["rows"][3, 5])
+    assert data(graph)["rows"][4, 6] == -np.inf
+    assert zeros(data(graph)["rows"]) > 0
+
+
+@pytest.mark.parametrize("options", GOALS, ids=str)
+@pytest.mark.parametrize("dtype", ["f64", "bf16"])
+def test_other_floats(dtype: str, options: dict[str, Any]) -> None:
+    """Also what is beyond float32, where all would be as large."""
+    graph = parse_graph(f"""
+graph main(opset = 21) {{
+  input %x: {dtype}[2, 16]
+  weight %w: {dtype}[16, 8] = splat(1)
+  %y: {dtype}[2, 8] = MatMul(%x, %w)
+  return %y
+}}
+""")
+    value = graph.value("w")
+    assert value.data is not None
+    lines = np.tile(np.arange(1.0, 5), (8, 4)).T * (1e100 if dtype == "f64" else 1)
+    value.data = lines.astype(value.data.dtype)
+    run(graph, PruneWeights(**options))
+    np.testing.assert_array_equal(value.data.astype(np.float64), np.where(lines > lines[1, 0], lines, 0))
 
 
 def test_a_graph_without_weights() -> None:

@@ -34,7 +34,7 @@ def identifier(text: str, default: str) -> str:
     if not name:
         return default
     if name[0].isdigit():
-        name = f"{default}_{name}"
+        name = f"{default}_{name}"[:_LONGEST].strip("_")
     return f"{name}_" if name in _RESERVED else name
 
 

@@ -3,8 +3,8 @@
     pruned weight      zeros stay zero                      gradient * mask
     clustered weight   elements of one centroid move alike  gradient of a centroid = sum over its elements
 
-What is pruned and clustered shows in the numbers, as in `irc.encoding`: so the masks and codebooks of any earlier pass,
-or of another tool, survive. Source of trained centroids: Han et al. 2016, "Deep Compression", section 3.3.
+What is pruned and clustered shows in the numbers (`irc.analysis.structure`): so the masks and codebooks of any earlier
+pass, or of another tool, survive. Source of trained centroids: Han et al. 2016, "Deep Compression", section 3.3.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from irc.encoding import LEAST_ZEROS, clusters, distinct_along
+from irc.analysis.structure import clustered, pruned
 from irc.graph import Value
 from irc.types import Array
-
-_LEAST_SHARING = 4  # elements of a centroid, on average
 
 
 class Structure:
@@ -29,14 +27,11 @@ class Structure:
         self.codes: dict[nn.Parameter, tuple[torch.Tensor, int]] = {}
         self.masks: dict[nn.Parameter, torch.Tensor] = {}
         for value, parameter in trained.items():
-            data = value.data
-            if data is None or not data.size or sum(size != 1 for size in data.shape) < 2:
+            if value.data is None:
                 continue
-            zeros = data == 0  # of either sign: W * M, as many tools prune, leaves both
-            if LEAST_ZEROS <= zeros.mean() < 1:
+            if (zeros := pruned(value.data)) is not None:
                 self._mask(parameter, ~zeros)
-            codes = _codes(data)
-            if codes is not None:
+            if (codes := clustered(value.data)) is not None:
                 self._tie(parameter, codes)
 
     def hold(self) -> None:
@@ -64,17 +59,3 @@ class Structure:
             return sums[index].reshape(gradient.shape)
 
         parameter.register_hook(tied)  # type: ignore[no-untyped-call]  # torch
-
-
-def _codes(data: Array) -> Array | None:
-    """Which elements are one, as numbers; None if the weight is not clustered."""
-    for axis in (None, 0, 1):
-        if not distinct_along(data, axis, sharing=_LEAST_SHARING):
-            continue
-        book, codes = clusters(data, axis)
-        if axis is None:
-            return codes.reshape(data.shape) if book.size > 1 else None
-        numbered = codes + book.shape[1] * np.arange(len(book))[:, None]
-        sizes = [n for k, n in enumerate(data.shape) if k != axis]
-        return np.ascontiguousarray(np.moveaxis(numbered.reshape(-1, *sizes), 0, axis))
-    return None

@@ -8,14 +8,14 @@ import math
 from irc.errors import ExecutionError, GraphError
 from irc.execution.evaluate import evaluate_node
 from irc.graph import Graph, Node, Value
-from irc.ops.binary import Add, BitShift, Mul
+from irc.ops.binary import Add, Div, Mod, Mul
 from irc.ops.cast import Cast
 from irc.ops.index import Concat, Gather, GatherElements, Slice, Split
 from irc.ops.reduce import CumSum
 from irc.ops.shape import Reshape, Transpose
 
 PACKED = "irc.packed"  # metadata: of each value that is unpacked, what the weight was called; a JSON object
-_OPS = (Add, BitShift, Cast, Concat, CumSum, Gather, GatherElements, Mul, Reshape, Slice, Split, Transpose)
+_OPS = (Add, Cast, Concat, CumSum, Div, Gather, GatherElements, Mod, Mul, Reshape, Slice, Split, Transpose)
 _LARGEST = 64  # times the bytes that are read: float64 of one bit an element
 _IN_ALL = 512  # times the bytes of all constants, that may be computed: some forty for a bit of a sparse float64
 

@@ -15,7 +15,7 @@ from torch import nn
 import irc
 from irc.api import DEFAULT_PASSES
 from irc.backends.c.artifact import CArtifact
-from irc.backends.c.opened import OpenedArtifact
+from irc.backends.c.cached_artifact import CachedArtifact
 from irc.types import Array
 
 
@@ -105,7 +105,7 @@ def opened(folder: Path, *, known: bool, **options: Any) -> CArtifact:
     """The artifact of a folder, which the cache has to know, or must not."""
     artifact = irc.open(folder, **options)
     assert isinstance(artifact, CArtifact)
-    assert isinstance(artifact, OpenedArtifact) == known
+    assert isinstance(artifact, CachedArtifact) == known
     return artifact
 
 

@@ -13,8 +13,8 @@ import torch
 
 import irc
 from irc.backends.c.artifact import CArtifact
-from irc.backends.c.folder import MANIFEST, Tuning
 from irc.backends.c.isa import host_isas, host_machine
+from irc.backends.c.manifest import Tuning
 from irc.backends.c.runner import Runner
 from irc.errors import BackendError, DataError, OptionError, OutputError
 from irc.execution import Executable
@@ -167,28 +167,6 @@ def test_tuning_comes_back(compile_small: Compile, tmp_path: Path) -> None:
     assert opened.tuning == Tuning(isa, choices)
     assert opened.sources.files == last.sources.files
     assert (opened.sources.files != plain.sources.files) == any(choices)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[1]",
-        "[" * 100_000,
-        "\xff",
-        '{"name": 3, "tuning": 3}',
-        '{"name": "a b", "tuning": {"isa": "portable", "choices": [1]}}',
-        '{"name": "../../x", "tuning": {"isa": "portable", "choices": "1"}}',
-        '{"name": "int", "tuning": {"isa": [], "choices": [true]}}',
-        '{"name": "A", "tuning": {"isa": "portable", "choices": [-1, {}]}}',
-    ],
-)
-def test_a_manifest_is_not_trusted(compile_small: Compile, tmp_path: Path, text: str) -> None:
-    compile_small("c:portable").save(tmp_path / "net")
-    (tmp_path / "net" / MANIFEST).write_text(text, encoding="latin-1")
-    opened = irc.open(tmp_path / "net")
-    assert isinstance(opened, CArtifact)
-    assert (opened.name, opened.tuning) == ("model", None)
 
 
 def test_unknown_isa(compile_small: Compile) -> None:

@@ -1,4 +1,4 @@
-"""A saved model that was built here before runs without torch and onnx, and gives what it gave when it was compiled."""
+"""A saved model that was compiled here before runs without torch and onnx, and gives what it gave then."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import torch
 
 import irc
 from irc.backends.c.artifact import CArtifact
-from irc.backends.c.folder import MANIFEST, MODEL_FILE, Tuning
 from irc.backends.c.isa import host_isas
+from irc.backends.c.manifest import MANIFEST_FILE, MODEL_FILE, Tuning
 from irc.errors import DataError, IrcError, ModelError, OptionError
 from irc.graph import Graph
 from irc.ops.binary import Mul
@@ -58,6 +58,12 @@ FRESH = """if True:
 """
 
 
+def forget_libraries(saved: Path) -> None:
+    """Leave the cache as it is when a model was saved and nothing was built."""
+    for path in (saved.parent / "cache" / "irc").glob("*.*o"):
+        path.unlink()
+
+
 def fresh_process(saved: Path) -> list[str]:
     """The command of a process that opens the saved model and looks at what it gives."""
     image = saved.parent / "image.npy"
@@ -65,7 +71,11 @@ def fresh_process(saved: Path) -> list[str]:
     return [sys.executable, "-c", FRESH, *map(str, (saved, image, saved.parent / "wanted.npy"))]
 
 
-def test_a_fresh_process_imports_neither_torch_nor_onnx(saved: Path) -> None:
+@pytest.mark.parametrize("built", [True, False])
+def test_a_fresh_process_imports_neither_torch_nor_onnx(saved: Path, built: bool) -> None:
+    """Even if it is the first to run what another process saved."""
+    if not built:
+        forget_libraries(saved)
     done = subprocess.run(fresh_process(saved), capture_output=True, text=True, timeout=120, check=True)
     loaded = set(done.stdout.split())
     assert "irc" in loaded
@@ -96,11 +106,13 @@ def test_saved_again(saved: Path, wanted: Array) -> None:
 
 
 def test_saved_before_it_is_built(saved: Path, compile_small: Compile) -> None:
-    artifact = compile_small("c:portable", name="later")
-    artifact.save(saved.parent / "later")
-    opened(saved.parent / "later", known=False)  # nothing was built
-    artifact(IMAGE)
-    opened(saved.parent / "later", known=True)
+    compiled = compile_small("c:portable", name="later")
+    compiled.save(saved.parent / "later")
+    artifact = opened(saved.parent / "later", known=True)
+    assert "library" not in vars(artifact)
+    np.testing.assert_array_equal(artifact(IMAGE), compiled(IMAGE))
+    assert "compilation" not in vars(artifact)
+    assert "library" in vars(opened(saved.parent / "later", known=True))
 
 
 def test_opened_before_it_is_built(saved: Path, wanted: Array) -> None:
@@ -132,7 +144,6 @@ def test_sizes_and_tuning_have_entries_of_their_own(saved: Path, compile_small: 
     tuning = Tuning("portable", (0,) * len(plain.program.steps))
     tuned = CArtifact(plain.graph, plain.target, plain.report, name="small", tuning=tuning)
     tuned.save(saved.parent / "tuned")
-    opened(saved.parent / "tuned", known=False)
     tuned(IMAGE)
     assert opened(saved.parent / "tuned", known=True).tuning == tuning
     assert opened(saved, known=True).tuning is None
@@ -221,6 +232,19 @@ def test_c_in_the_folder_does_not_matter(saved: Path, wanted: Array) -> None:
     np.testing.assert_array_equal(opened(saved, known=False)(IMAGE), wanted)
 
 
+@pytest.mark.parametrize("name", ["small.c", "small_constants.c", "kernels/runtime.h"])
+def test_c_that_irc_did_not_write_is_not_compiled(saved: Path, wanted: Array, name: str) -> None:
+    """Nor if the cache knows the model and it has yet to be built."""
+    forget_libraries(saved)
+    (saved / name).write_text((saved / name).read_text() + "\n#error this is not compiled\n")
+    artifact = opened(saved, known=True)
+    np.testing.assert_array_equal(artifact(IMAGE), wanted)
+    assert "compilation" in vars(artifact)
+    forget_libraries(saved)
+    (saved / name).unlink()
+    np.testing.assert_array_equal(opened(saved, known=True)(IMAGE), wanted)
+
+
 def test_another_model_is_another_model(saved: Path, wanted: Array, small_graph: Graph, tmp_path: Path) -> None:
     graph = small_graph.copy()
     for value in graph.constants:
@@ -229,25 +253,26 @@ def test_another_model_is_another_model(saved: Path, wanted: Array, small_graph:
     changed = irc.compile(graph, [], target="c:portable", name="small")
     changed.save(tmp_path / "changed")
     shutil.copy(tmp_path / "changed" / MODEL_FILE, saved / MODEL_FILE)
-    made = opened(saved, known=False)(IMAGE)
+    made = opened(saved, known=True)(IMAGE)  # as what was saved elsewhere: the C beside it is of the model before
     np.testing.assert_array_equal(made, changed(IMAGE))
     assert not np.array_equal(made, wanted)
 
 
 def test_another_manifest_is_read(saved: Path, wanted: Array) -> None:
-    held = json.loads((saved / MANIFEST).read_text())
-    (saved / MANIFEST).write_text(json.dumps(held | {"name": "other"}))
+    held = json.loads((saved / MANIFEST_FILE).read_text())
+    (saved / MANIFEST_FILE).write_text(json.dumps(held | {"name": "other"}))
     artifact = opened(saved, known=False)
     assert artifact.name == "other"
     np.testing.assert_array_equal(artifact(IMAGE), wanted)
-    (saved / MANIFEST).unlink()
+    (saved / MANIFEST_FILE).unlink()
     assert opened(saved, known=False).name == "model"
 
 
 def test_a_folder_that_changes_after_it_was_opened(saved: Path, wanted: Array) -> None:
     """Calls go on, and nothing is told of another model."""
     artifact, other = opened(saved, known=True), opened(saved, known=True)
-    (saved / MANIFEST).write_text("{}")
+    held = json.loads((saved / MANIFEST_FILE).read_text())
+    (saved / MANIFEST_FILE).write_text(json.dumps(held | {"name": "other"}))
     np.testing.assert_array_equal(artifact(IMAGE), wanted)
     with pytest.raises(ModelError, match="has changed since it was opened; open it again"):
         _ = artifact.graph
