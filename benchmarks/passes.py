@@ -61,6 +61,7 @@ RECIPES: dict[str, dict[str, list[Steps]]] = {
         "effnet_lite0": [
             ["low-rank{macs=0.9}"],
             ["low-rank{macs=0.9, criterion=activations}"],
+            ["low-rank{macs=0.9, criterion=activations}", _EFFNET],
         ],
         "minilm": [
             ["low-rank{macs=0.7}"],
@@ -81,7 +82,11 @@ RECIPES: dict[str, dict[str, list[Steps]]] = {
     "cluster-weights": {
         "mnist_cnn": [*_CLUSTERED, ["cluster-weights", _CENTROIDS]],
         "effnet_lite0": [*_CLUSTERED, ["cluster-weights{bits=6}"]],
-        "minilm": [["cluster-weights"], ["cluster-weights{bits=3}"]],
+        "minilm": [
+            ["cluster-weights"],
+            ["cluster-weights{bits=3}"],
+            ["cluster-weights{bits=3}", replace(_MINILM, lr=3e-5)],
+        ],
     },
     "unfolded": {
         "mnist_cnn": [
@@ -90,9 +95,9 @@ RECIPES: dict[str, dict[str, list[Steps]]] = {
         ],
         "effnet_lite0": [
             ["prune-weights{sparsity=0.5, scope=global}"],
-            ["prune-weights{sparsity=0.5, scope=global}", replace(_EFFNET, steps=160)],
+            ["prune-weights{sparsity=0.5, scope=global}", _EFFNET],
             ["cluster-weights"],
-            ["cluster-weights", replace(_EFFNET, lr=0.002)],
+            ["cluster-weights", replace(_EFFNET, lr=1e-5)],
         ],
     },
     "dedup-weights": {

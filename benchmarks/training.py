@@ -136,7 +136,7 @@ def compare(name: str) -> None:
 
 
 def speed(name: str, original: irc.Graph, pruned: irc.Graph, sample: Inputs) -> None:
-    """Print the time of the pruned model against the original's, float in both, one thread, in turns."""
+    """Print the pruned model's time against the original's, float, in turns; C in one thread, not onnxruntime."""
     for target in ("onnx", "c:host"):
         before, after = (irc.compile(graph, [], target=target) for graph in (original, pruned))
         timed = interleaved({"before": partial(before, sample), "after": partial(after, sample)}, turns=8)

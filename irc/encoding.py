@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from irc.bit_codes import joined_codes, pack_codes, plane_widths, split_codes, unpack_codes
 from irc.types import Array
 
 MAX_BITS = 8
-_PLANES = (8, 4, 2, 1)  # widths of which a byte holds a whole number
 _SAMPLES = 2048
 LEAST_ZEROS = 0.1  # of the elements, for a bitmap to pay; fewer are chance
 _LEAST_SHARING = 2  # elements of an entry of a codebook, on average
@@ -130,49 +130,6 @@ def encoded_bytes(array: Array) -> int:
     size, key = encode(array).nbytes, id(array)
     _sizes[key] = weakref.ref(array, lambda _: _sizes.pop(key, None)), size
     return size
-
-
-# ---- codes
-
-
-def plane_widths(bits: int) -> tuple[int, ...]:
-    """The widths of the planes that hold codes of so many bits, the highest first: 7 as 4, 2 and 1."""
-    return tuple(width for width in _PLANES if bits & width)
-
-
-def pack_codes(codes: Array, width: int) -> Array:
-    """Codes of `width` bits (1, 2, 4 or 8) as bytes, the first in the lowest bits."""
-    each = 8 // width
-    padded = np.zeros(-(-codes.size // each) * each, np.uint8)
-    padded[: codes.size] = codes.reshape(-1)
-    made: Array = np.zeros(padded.size // each, np.uint8)
-    for place in range(each):
-        made |= padded[place::each] << (place * width)
-    return made
-
-
-def unpack_codes(packed: Array, width: int, size: int) -> Array:
-    """The first `size` codes that `pack_codes` packed, uint8."""
-    shifts = np.arange(0, 8, width, dtype=np.uint8)
-    codes = (packed[:, None] >> shifts) & np.uint8((1 << width) - 1)
-    return np.asarray(codes.reshape(-1)[:size])
-
-
-def joined_codes(planes: tuple[Array, ...], bits: int, size: int) -> Array:
-    """The codes that the planes hold, uint8."""
-    codes: Array = np.zeros(size, np.uint8)
-    for width, plane in zip(plane_widths(bits), planes, strict=True):
-        codes = (codes << width if width < MAX_BITS else codes) | unpack_codes(plane, width, size)
-    return codes
-
-
-def split_codes(codes: Array, bits: int) -> tuple[Array, ...]:
-    """The planes of codes of `bits` bits, as `joined_codes` takes them."""
-    left, planes = bits, []
-    for width in plane_widths(bits):
-        left -= width
-        planes.append(pack_codes((codes >> left) & np.uint8((1 << width) - 1), width))
-    return tuple(planes)
 
 
 # ---- looking

@@ -108,7 +108,7 @@ class OptimizeRounding(Pass):
             context.decline(node, "it is no Conv over one or two axes, Gemm or MatMul of a matrix")
             return None
         if self.keep_structure and clustered(weight) is not None:
-            context.decline(node, "its weight is clustered: it is rounded to nearest, so that equal elements stay equal")
+            context.decline(node, "its weight is clustered: rounded to nearest, equal elements stay equal")
             return None
         return _Site(node, fake, weight, data_source(node).name)
 

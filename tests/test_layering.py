@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = (
-    ("encoding", "errors", "loaded", "model_info", "names", "order", "types", "user_code"),
+    ("bit_codes", "encoding", "errors", "loaded", "model_info", "names", "order", "types", "user_code"),
     ("op",),
     ("graph",),
     ("ops",),

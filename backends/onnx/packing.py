@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from irc.encoding import Codebook, Dense, Encoding, Sparse, encode, joined_codes, plane_widths, split_codes
+from irc.bit_codes import joined_codes, plane_widths, split_codes
+from irc.encoding import Codebook, Dense, Encoding, Sparse, encode
 from irc.frontends.onnx.packed import PACKED
 from irc.graph import Graph, Node, Value
 from irc.op import Op

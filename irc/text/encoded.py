@@ -13,7 +13,8 @@ import math
 
 import numpy as np
 
-from irc.encoding import Codebook, Dense, Encoding, Sparse, decode, plane_widths, unpack_codes
+from irc.bit_codes import plane_widths, unpack_codes
+from irc.encoding import Codebook, Dense, Encoding, Sparse, decode
 from irc.types import AnyDType, Array, DType
 
 
@@ -48,14 +49,12 @@ def is_description(text: str) -> bool:
 
 
 def from_bytes(data: Array, text: str) -> Array:
-    """The weight that the bytes hold.
+    """The weight that the bytes, one axis of uint8, hold.
 
     Raises
     ------
     ValueError, KeyError, IndexError : they do not fit the description.
     """
-    if data.dtype != np.uint8 or data.ndim != 1:
-        raise ValueError("they are no bytes")
     dtype_text, form, dims, *numbers = text.split(" ")
     dtype, shape = DType.of_text(dtype_text).numpy, tuple(int(d) for d in dims.split(",") if d)
     if dtype.kind == "O" or not all(size > 0 for size in shape):

@@ -14,6 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from irc.atomic import atomic_files
+from irc.bit_codes import pack_codes, unpack_codes
 from irc.encoding import Dense, encode
 from irc.errors import ModelError, OutputError
 from irc.graph import Graph
@@ -103,17 +104,13 @@ def _pack(array: Array, dtype: DType) -> Array:
     codes = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     if dtype.bits >= 8:
         return codes
-    each = 8 // dtype.bits
-    padded = np.zeros(-(-codes.size // each) * each, np.uint8)
-    padded[: codes.size] = codes & ((1 << dtype.bits) - 1)
-    made: Array = np.zeros(padded.size // each, np.uint8)
-    for place in range(each):
-        made |= padded[place::each] << (place * dtype.bits)
-    return made
+    return pack_codes(codes & np.uint8((1 << dtype.bits) - 1), dtype.bits)
 
 
 def _unpack(data: Array, text: str) -> Array:
     """The array that `_pack` made bytes of; `text` is its type, or describes its encoding."""
+    if data.dtype != np.uint8 or data.ndim != 1:
+        raise ValueError("they are no bytes")
     if is_description(text):
         return from_bytes(data, text)
     name, _, dims = text.rstrip("]").partition("[")
@@ -122,9 +119,7 @@ def _unpack(data: Array, text: str) -> Array:
         raise ValueError("such arrays are not stored")
     if dtype.bits >= 8:
         return data.view(dtype.numpy).reshape(shape)
-    places = range(8 // dtype.bits)
-    codes = np.stack([(data >> (place * dtype.bits)) & ((1 << dtype.bits) - 1) for place in places], axis=-1)
-    codes = codes.reshape(-1)[: int(np.prod(shape))].astype(np.uint8)
+    codes = unpack_codes(data, dtype.bits, int(np.prod(shape)))
     return codes.view(dtype.numpy).reshape(shape)
 
 

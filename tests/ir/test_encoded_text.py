@@ -103,6 +103,13 @@ def test_other_bytes(name: str, change: str, tmp_path: Path) -> None:
         load_text(rewrite(tmp_path, made, FORMS[name][1]))
 
 
+@pytest.mark.parametrize("made", [np.zeros(4, np.float32), np.zeros((4, 1), np.uint8), np.zeros(3, np.uint8)])
+def test_other_bytes_than_those_of_four_bits(made: Array, tmp_path: Path) -> None:
+    save({"w": np.arange(1000, dtype=np.float32)}, tmp_path)
+    with pytest.raises(ModelError, match=r"the weights of 'w' do not fit their type i4\[8\]"):
+        load_text(rewrite(tmp_path, made, "i4[8]"))
+
+
 @pytest.mark.parametrize("name", ["book", "rows", "columns"])
 def test_codes_that_stand_for_nothing(name: str, tmp_path: Path) -> None:
     """Four entries of which there are three."""

@@ -13,19 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irc import encoding as encoding_module
-from irc.encoding import (
-    Codebook,
-    Dense,
-    Sparse,
-    decode,
-    encode,
-    encoded_bytes,
-    joined_codes,
-    pack_codes,
-    plane_widths,
-    split_codes,
-    unpack_codes,
-)
+from irc.bit_codes import joined_codes, pack_codes, plane_widths, split_codes, unpack_codes
+from irc.encoding import Codebook, Dense, Sparse, decode, encode, encoded_bytes
 from irc.types import Array
 
 DTYPES = [np.dtype(d) for d in ("f2", "f4", "f8", "i1", "u1", ml_dtypes.bfloat16)]

@@ -173,6 +173,20 @@ graph main(opset = 21) {
 """
 
 
+def test_a_function_may_view_images_as_rows(log: Path) -> None:
+    def rows(outputs: dict[str, torch.Tensor], targets: dict[str, torch.Tensor], labels: Any) -> torch.Tensor:
+        (y,), (t,) = outputs.values(), targets.values()
+        return (y.view(len(y), -1) - t.view(len(t), -1)).square().mean()  # for which memory has to be in that order
+
+    torch.manual_seed(0)
+    student, teacher = (nn.Conv2d(3, 4, 3).eval() for _ in range(2))
+    images = [image for image, _ in pairs(6)]
+    options: dict[str, Any] = {"data": images, "batch": 6, "steps": 1, "shuffle": False, "log": str(log)}
+    loss = first_loss(Distill(loss=(rows,), **options), graph_of(student), log, teacher=graph_of(teacher))
+    x = torch.from_numpy(np.concatenate(images))
+    assert loss == pytest.approx(float((student(x) - teacher(x)).square().mean().detach()), rel=TOLERANCE)
+
+
 def test_of_several_outputs_one_is_named_or_each_has_labels(log: Path) -> None:
     x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
     graph, a = parse_graph(TWO), torch.from_numpy(x) @ torch.full((4, 4), 0.5)

@@ -220,8 +220,9 @@ class Custom(Loss):
         self.teacher_names = teacher.output_names if teacher is not None else ()
 
     def forward(self, reading: Reading) -> torch.Tensor:
-        outputs = {n: reading.student[v] for n, v in zip(self.names, self.student, strict=True)}
-        targets = {n: reading.teacher[v] for n, v in zip(self.teacher_names, self.teacher, strict=True)}
+        # a user's `view` should do what it does elsewhere, though images have their channels last
+        outputs = {n: reading.student[v].contiguous() for n, v in zip(self.names, self.student, strict=True)}
+        targets = {n: reading.teacher[v].contiguous() for n, v in zip(self.teacher_names, self.teacher, strict=True)}
         with user_code(f"the loss function '{_name(self.function)}' failed", OptionError):
             made = self.function(outputs, *([targets] if self.teacher_names else []), reading.labels)
         if not isinstance(made, torch.Tensor) or made.numel() != 1:
