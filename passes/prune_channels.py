@@ -9,9 +9,10 @@ from math import ceil
 from typing import Any
 
 from irc.analysis.channels import Channels, Group, trace_channels
+from irc.analysis.channels.concrete import sizes_in
 from irc.analysis.channels.gradients import from_data
 from irc.analysis.channels.importance import CRITERIA, FROM_DATA, Scores, from_weights, has_norm_scale
-from irc.errors import OptionError
+from irc.errors import DataError, OptionError
 from irc.graph import Graph
 from irc.passes.base import LOSSY, Pass, option
 from irc.passes.between import check_between, run_between
@@ -91,7 +92,7 @@ class PruneChannels(Pass):
 
     def run(self, graph: Graph, context: Context) -> None:
         self._check_options()
-        channels = trace_channels(graph)
+        channels = _trace(graph, context)
         name = next(n for n in _BUDGETS if getattr(self, n) is not None)
         goal = None if name == "ratio" else Goal.of(name, float(getattr(self, name)), graph, context.target)
         self._note_skips(channels, context)
@@ -103,7 +104,7 @@ class PruneChannels(Pass):
         for step in range(1, self.iterations + 1):
             if step > 1:
                 run_between(self.between, graph, context)
-                channels = trace_channels(graph)
+                channels = _trace(graph, context)
             self._step(graph, channels, context, goal, step, floors)
         if goal is not None and prunable and not goal.reached(graph):
             context.note(f"the budget is not reached: {goal.said}; minimum, least, multiple and barriers keep the rest")
@@ -187,6 +188,16 @@ class PruneChannels(Pass):
         else:
             reason = f"{self.criterion} of the least is {each.scores[0]:.3g}, or its limits keep all"
         return PrunedGroup(each.group.name, each.group.kind, count, count - each.taken, reason)
+
+
+def _trace(graph: Graph, context: Context) -> Channels:
+    """The channels, traced at sizes with which the model runs: some, or those of the first calibration sample."""
+    try:
+        return trace_channels(graph)
+    except DataError:
+        if context.calibration is None:
+            raise
+        return trace_channels(graph, sizes_in(context.calibration.first(1)[0], graph))
 
 
 def _floor(floors: Floors, channels: Channels, group: Group) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irc.cli import texts
+from irc.cli.dims import check_dims, parse_dims
 from irc.cli.output import add_row, make_table, print_fields, print_table, print_text
 from irc.reading.model import read_model
 
@@ -20,10 +21,13 @@ def command(
     groups: Annotated[
         bool, typer.Option("--groups", help="What can be pruned: groups of channels, what goes with each, barriers.")
     ] = False,
+    dims: Annotated[str, typer.Option(help=f"For --groups: {texts.DIMS}; some that run for those not given.")] = "",
     text: Annotated[bool, typer.Option("--text", help="Print the IR instead.")] = False,
 ) -> None:
     """Print the summary of a model: inputs, outputs, operators, parameters, bytes, MACs, peak activation memory."""
+    sizes = parse_dims(dims)
     graph = read_model(model)
+    check_dims(graph, sizes)
     if text:
         from irc.text import print_graph
 
@@ -37,7 +41,7 @@ def command(
         _print_layers(graph)
     if groups:
         print_text("")
-        _print_groups(graph)
+        _print_groups(graph, sizes)
 
 
 def _print_summary(model: str, graph: Graph) -> None:
@@ -87,7 +91,7 @@ def _print_layers(graph: Graph) -> None:
     print_table(table)
 
 
-def _print_groups(graph: Graph) -> None:
+def _print_groups(graph: Graph, dims: dict[str, int]) -> None:
     """The groups as `prune-channels` finds them behind `fold-constants, simplify`."""
     from irc.analysis.channels import trace_channels
     from irc.passes import FoldConstants, Simplify
@@ -96,7 +100,7 @@ def _print_groups(graph: Graph) -> None:
     context = plain_context(graph)
     for each in (FoldConstants(), Simplify()):
         each.run(graph, context)
-    channels = trace_channels(graph)
+    channels = trace_channels(graph, dims)
     table = make_table("group", "kind", "units", "goes with each unit", left=("kind", "goes with each unit"))
     for group in channels.groups:
         add_row(table, group.name, group.kind, f"{len(group.units):,}", ", ".join(channels.slices(group)))

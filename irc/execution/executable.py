@@ -125,6 +125,7 @@ class _Watcher(fx.Interpreter):
 
     def __init__(self, lowered: Lowered, wanted: set[Value], observer: Observer) -> None:
         super().__init__(lowered.module)
+        self.extra_traceback = False  # an error names its node already, in one line
         self.lowered = lowered
         self.wanted = wanted
         self.observer = observer

@@ -5,7 +5,7 @@ The graph is run once on made-up inputs, so that whatever computes shapes in it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,8 @@ from irc.graph import Graph, Node, Value
 from irc.ops.shape import Shape, Size
 from irc.types import Array
 
-_SYMBOLS = (2, 8, 32, 64, 1)  # sizes to try for symbolic dimensions; 2 tells a batch from an axis that broadcasts
+_SIZES = (2, 8, 32, 64, 1)  # to try for symbolic dimensions; 2 tells a batch from an axis that broadcasts
+_LONG = (128, 256, 512, 1024)  # and then, with the batch, if it has a name of its own, at 2: signals that are filtered
 _SMALL = 1 << 16  # elements of a value that may be a shape, an index or a position
 
 
@@ -46,16 +47,42 @@ def concretize(graph: Graph, dims: Mapping[str, int] | None = None) -> Concrete:
     DataError : it runs with none of the sizes tried, or an input has no known rank.
     """
     tried: IrcError | None = None
-    for size in _SYMBOLS if _symbols(graph) - set(dims or {}) else _SYMBOLS[:1]:
-        bound = {name: (dims or {}).get(name, size) for name in sorted(_symbols(graph))}
+    for bound in _bindings(graph, dims or {}):
         try:
             return _run(graph, bound)
         except DataError:
             raise
         except IrcError as error:
             tried = tried or error
-    way_out = "; give sizes of its symbolic dimensions" if _symbols(graph) else ""
-    raise DataError(f"the model does not run on made-up inputs of shapes {_shown(graph)}: {tried}{way_out}")
+    way_out = "; give sizes of its symbolic dimensions: --dims of irc show, or calibration samples to prune-channels"
+    raise DataError(
+        f"the model does not run on made-up inputs of shapes {_shown(graph)}: {tried}{way_out if symbols(graph) else ''}"
+    )
+
+
+def sizes_in(sample: Mapping[str, Array], graph: Graph) -> dict[str, int]:
+    """The sizes that the named dimensions have in a sample, but for those of a first axis, which may be any batch."""
+    found: dict[str, int] = {}
+    for value in graph.inputs:
+        type = value.tensor_type
+        if type is None or type.shape is None or value.name not in sample:
+            continue
+        sizes = zip(type.shape, np.shape(sample[value.name]), strict=True)
+        found.update({dim: size for dim, size in sizes if isinstance(dim, str)})
+    return {name: size for name, size in found.items() if name not in _leading(graph)}
+
+
+def _bindings(graph: Graph, given: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """Sizes of all symbols, one choice after the other, those that are given in each of them."""
+    free = symbols(graph) - set(given)
+    if not free:
+        yield dict(given)
+        return
+    batch = _leading(graph) if free - _leading(graph) else set()
+    for size in _SIZES:
+        yield {**dict.fromkeys(free, size), **given}
+    for size in _LONG:
+        yield {**{name: 2 if name in batch else size for name in free}, **given}
 
 
 def _run(graph: Graph, bound: Mapping[str, int]) -> Concrete:
@@ -104,16 +131,29 @@ def _inputs(graph: Graph, bound: Mapping[str, int]) -> dict[str, Array]:
         type = value.tensor_type
         if type is None or type.shape is None:
             raise DataError(f"input '{value.name}' has no known shape, so its channels cannot be told apart")
-        shape = [d if isinstance(d, int) else bound[d if d is not None else "?"] for d in type.shape]
+        shape = [d if isinstance(d, int) else bound[_named(d)] for d in type.shape]
         drawn = random.standard_normal(shape) if type.dtype.is_float else np.zeros(shape)
         made[value.name] = drawn.astype(type.dtype.numpy)
     return made
 
 
-def _symbols(graph: Graph) -> set[str]:
+def symbols(graph: Graph) -> set[str]:
+    """The names of the inputs' symbolic dimensions, `?` for those without one."""
+    return {_named(d) for shape in _shapes(graph) for d in shape if not isinstance(d, int)}
+
+
+def _leading(graph: Graph) -> set[str]:
+    """The symbols that are the first axis of an input: batches."""
+    return {_named(shape[0]) for shape in _shapes(graph) if shape and not isinstance(shape[0], int)}
+
+
+def _shapes(graph: Graph) -> list[tuple[Any, ...]]:
     types = [v.tensor_type for v in graph.inputs if v not in graph.defaults]
-    dims = [d for t in types if t is not None for d in t.shape or ()]
-    return {"?" if d is None else d for d in dims if not isinstance(d, int)}
+    return [t.shape for t in types if t is not None and t.shape is not None]
+
+
+def _named(dim: Any) -> str:
+    return "?" if dim is None else str(dim)
 
 
 def _shown(graph: Graph) -> str:
