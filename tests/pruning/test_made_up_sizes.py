@@ -1,4 +1,4 @@
-"""Symbolic dimensions: the trace finds sizes with which the model runs, or takes those of a sample, or says what to do."""
+"""Symbolic dimensions: the trace finds sizes with which the model runs, or takes a sample's, or says what to do."""
 
 from __future__ import annotations
 

@@ -55,9 +55,8 @@ def concretize(graph: Graph, dims: Mapping[str, int] | None = None) -> Concrete:
         except IrcError as error:
             tried = tried or error
     way_out = "; give sizes of its symbolic dimensions: --dims of irc show, or calibration samples to prune-channels"
-    raise DataError(
-        f"the model does not run on made-up inputs of shapes {_shown(graph)}: {tried}{way_out if symbols(graph) else ''}"
-    )
+    end = way_out if symbols(graph) else ""
+    raise DataError(f"the model does not run on made-up inputs of shapes {_shown(graph)}: {tried}{end}")
 
 
 def sizes_in(sample: Mapping[str, Array], graph: Graph) -> dict[str, int]:
