@@ -48,6 +48,8 @@ _MINILM = Distill(
 _EFFNET = Distill(
     data=crops, loss=("kl",), temperature=2.0, steps=64, batch=16, lr=1e-4, optimizer="adamw", batch_norm="freeze"
 )
+# where next to nothing is left, large steps and the statistics of the batch win more back
+_EFFNET_LOST = Distill(data=crops, loss=("kl",), temperature=2.0, steps=64, batch=16, lr=0.02, clip=10.0)
 _CENTROIDS = replace(_MNIST, lr=0.001)  # a centroid moves many weights
 _CLUSTERED: list[Steps] = [["cluster-weights"], ["cluster-weights{per=channel}"]]
 
@@ -95,9 +97,9 @@ RECIPES: dict[str, dict[str, list[Steps]]] = {
         ],
         "effnet_lite0": [
             ["prune-weights{sparsity=0.5, scope=global}"],
-            ["prune-weights{sparsity=0.5, scope=global}", _EFFNET],
+            ["prune-weights{sparsity=0.5, scope=global}", replace(_EFFNET_LOST, steps=160)],
             ["cluster-weights"],
-            ["cluster-weights", replace(_EFFNET, lr=1e-5)],
+            ["cluster-weights", replace(_EFFNET_LOST, lr=0.002)],
         ],
     },
     "dedup-weights": {
