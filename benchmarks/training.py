@@ -146,7 +146,9 @@ def speed(name: str, original: irc.Graph, pruned: irc.Graph, sample: Inputs) -> 
 
 def pruned(model: OpenModel, graph: irc.Graph, each: Pass) -> Any:
     """The model after the pass, which may look at samples that calibrate."""
-    return irc.compile(graph, [each], calibration=model.calibration(), progress=bar)
+    names = [v.name for v in graph.inputs]
+    calibration = (dict(zip(names, sample.values(), strict=True)) for sample in model.calibration(32))
+    return irc.compile(graph, [each], calibration=calibration, progress=bar)
 
 
 def trained(original: irc.Graph, pruned: irc.Graph, each: Pass) -> Any:

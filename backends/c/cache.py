@@ -20,11 +20,15 @@ from pathlib import Path
 def home_cache() -> Path:
     """Where the cache is if the home has a place for it, which may not be there, or be only read.
 
+    What lies there is run. A relative $XDG_CACHE_HOME does not count, as the XDG base directory specification says: it
+    would be a folder of whoever filled the current one.
+
     Raises
     ------
     RuntimeError : there is no home.
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irc"
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (given if given.is_absolute() else Path.home() / ".cache") / "irc"
 
 
 def cache_folder() -> Path:

@@ -71,14 +71,16 @@ class Mul(_Arithmetic):
 
 
 class Div(_Arithmetic):
-    """y = a / b, of integers cut towards zero. ONNX Div-14."""
+    """y = a / b, of integers cut towards zero, and cut to their bits: the smallest over -1 is itself. ONNX Div-14."""
 
     since = 7
 
     def run(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         if a.is_floating_point():
             return a / b
-        return torch.div(wide(a), wide(b), rounding_mode="trunc").to(a.dtype)
+        dividend, divisor = wide(a), wide(b)
+        traps = (divisor == -1) & (dividend == torch.iinfo(dividend.dtype).min)  # the processor ends the process
+        return torch.div(dividend, torch.where(traps, 1, divisor), rounding_mode="trunc").to(a.dtype)
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,13 @@ def test_nodes_that_fail_are_left_to_who_runs_them(node: onnx.NodeProto, far: li
     assert len(list(graph)) in (1, 2)
 
 
+def test_a_division_that_stops_the_processor() -> None:
+    """In the process itself, which the signal would end."""
+    arrays: dict[str, Array] = {"least": np.full(8, -(2**31), np.int32), "minus": np.full(8, -1, np.int32)}
+    node = helper.make_node("Div", ["least", "minus"], ["w"])
+    assert [n.op.name for n in read_onnx(hand_made([node], arrays, {"w": "w"}))] == ["Identity"]
+
+
 def test_a_cast_to_no_type_that_is_said_to_have_one() -> None:
     node = helper.make_node("Cast", ["data"], ["w"], to=TensorProto.UNDEFINED)
     infos = [helper.make_tensor_value_info("w", TensorProto.FLOAT, [8])]

@@ -64,6 +64,27 @@ def test_the_batch_of_a_sample_is_not_its_size() -> None:
     assert sizes_in(signal(77, batch=5), graph) == {"T": 77}
 
 
+def test_a_signal_without_a_batch_has_the_length_of_its_sample() -> None:
+    graph = parse_graph("""
+        graph main(opset = 21) {
+          input %x: f32[T]
+          weight %axes: i64[2] = [0, 1]
+          weight %w: f32[8, 1, 5000] = splat(0.5)
+          weight %v: f32[4, 8, 1] = splat(0.5)
+          %s: f32[1, 1, T] = Unsqueeze(%x, %axes)
+          %h: f32[1, 8, U] = Conv(%s, %w)
+          %y: f32[1, 4, U] = Conv(%h, %v)
+          return %y
+        }
+    """)
+    sample = {"x": np.zeros(6000, np.float32)}
+    assert sizes_in(sample, graph) == {"T": 6000}
+    PruneChannels(ratio=0.5, multiple=1).run(graph, plain_context(graph, calibration=[sample]))
+    weight = graph.value("w").data
+    assert weight is not None
+    assert weight.shape == (4, 1, 5000)
+
+
 def test_errors_of_the_trace_are_one_line() -> None:
     with pytest.raises(DataError) as error:
         trace_channels(filtered(5000))

@@ -321,6 +321,17 @@ def test_processes_share_a_batch_without_loss(size: int) -> None:
     assert torch.cat([part.inputs[0] for part in parts]).equal(chunks[0].inputs[0])
 
 
+def test_images_have_their_channels_next_to_one_another() -> None:
+    """However many run at once; to index them, nothing is another."""
+    items = list(checked(pairs(3), graph_of(network())))
+    for stacked in (True, False):
+        chunks = chunks_of(items, ["input"], stacked=stacked)
+        inputs = [chunk.inputs[0] for chunk in chunks]
+        assert all(x.is_contiguous(memory_format=torch.channels_last) for x in inputs)
+        images = np.concatenate([item.sample["input"] for item in items])
+        np.testing.assert_array_equal(torch.cat(inputs).numpy(), images)
+
+
 def test_a_process_that_there_is_no_row_for_counts_nothing() -> None:
     graph = graph_of(network())
     chunks = chunks_of(checked(pairs(2)[:1], graph), ["input"], stacked=True)

@@ -60,7 +60,7 @@ def concretize(graph: Graph, dims: Mapping[str, int] | None = None) -> Concrete:
 
 
 def sizes_in(sample: Mapping[str, Array], graph: Graph) -> dict[str, int]:
-    """The sizes that the named dimensions have in a sample, but for those of a first axis, which may be any batch."""
+    """The sizes that the named dimensions have in a sample, but for those of the batch, which may be any."""
     found: dict[str, int] = {}
     for value in graph.inputs:
         type = value.tensor_type
@@ -68,7 +68,8 @@ def sizes_in(sample: Mapping[str, Array], graph: Graph) -> dict[str, int]:
             continue
         sizes = zip(type.shape, np.shape(sample[value.name]), strict=True)
         found.update({dim: size for dim, size in sizes if isinstance(dim, str)})
-    return {name: size for name, size in found.items() if name not in _leading(graph)}
+    batch = _batch(set(found), graph)
+    return {name: size for name, size in found.items() if name not in batch}
 
 
 def _bindings(graph: Graph, given: Mapping[str, int]) -> Iterator[dict[str, int]]:
@@ -77,7 +78,7 @@ def _bindings(graph: Graph, given: Mapping[str, int]) -> Iterator[dict[str, int]
     if not free:
         yield dict(given)
         return
-    batch = _leading(graph) if free - _leading(graph) else set()
+    batch = _batch(free, graph)
     for size in _SIZES:
         yield {**dict.fromkeys(free, size), **given}
     for size in _LONG:
@@ -141,9 +142,10 @@ def symbols(graph: Graph) -> set[str]:
     return {_named(d) for shape in _shapes(graph) for d in shape if not isinstance(d, int)}
 
 
-def _leading(graph: Graph) -> set[str]:
-    """The symbols that are the first axis of an input: batches."""
-    return {_named(shape[0]) for shape in _shapes(graph) if shape and not isinstance(shape[0], int)}
+def _batch(names: set[str], graph: Graph) -> set[str]:
+    """Those of the symbols that are the first axis of an input; none if all are, as of signals without a batch."""
+    leading = {_named(shape[0]) for shape in _shapes(graph) if shape and not isinstance(shape[0], int)}
+    return names & leading if names - leading else set()
 
 
 def _shapes(graph: Graph) -> list[tuple[Any, ...]]:

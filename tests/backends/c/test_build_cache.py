@@ -138,6 +138,14 @@ def test_nothing_can_be_remembered(saved: Path, wanted: Array, monkeypatch: pyte
     opened(saved, known=False)
 
 
+def test_a_cache_in_the_current_folder_is_none(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made that folder may have put a library there."""
+    monkeypatch.chdir(saved.parent)
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    opened(saved, known=False)
+
+
 def test_a_full_disk_stops_no_call(saved: Path, wanted: Array, monkeypatch: pytest.MonkeyPatch) -> None:
     (entry,) = entries(saved)
     entry.unlink()
@@ -176,7 +184,9 @@ def test_every_source_file_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(found) == 4  # an empty file adds nothing
     (tmp_path / "irc" / "notes.txt").write_text("not read")
     assert build_cache._source.__wrapped__() in found
-    monkeypatch.setattr(build_cache, "LOADED_AT", 0.0)
+    for each in (tmp_path / "irc" / "errors.py", tmp_path / "passes" / "a.py", tmp_path / "passes" / "kernel.h"):
+        os.utime(each, (1, 1))  # as an installer may leave it
+    monkeypatch.setattr(build_cache, "LOADED_AT", 2.0)
     with pytest.raises(ValueError, match="has changed since this process loaded it"):
         build_cache._source.__wrapped__()  # irc was installed anew meanwhile
 
