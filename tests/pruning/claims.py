@@ -11,9 +11,22 @@ import numpy as np
 import pytest
 
 from irc.graph import Graph
+from irc.passes.prune_channels import PruneChannels
 from irc.types import Array
 from tests.pruning.architectures import ARCHITECTURES, DYNAMIC, GROUPS
-from tests.pruning.removal import JUMP, TOLERANCE, Traced, check_equal, check_file, draw, error, jump, run, traced
+from tests.pruning.removal import (
+    JUMP,
+    TOLERANCE,
+    Traced,
+    check_equal,
+    check_file,
+    check_pass,
+    draw,
+    error,
+    jump,
+    run,
+    traced,
+)
 
 FAST = {"lenet", "vgg", "squeezenet", "densenet", "unet", "tcn", "option_a", "pixel_shuffle", "glu", "mixer", "lstm"}
 each_architecture = pytest.mark.parametrize(
@@ -76,6 +89,12 @@ class Claims:
         ):
             if units:
                 check_equal(model, units)
+
+    @each_architecture
+    def test_pruned_by_criteria_equals_masked(self, name: str) -> None:
+        """Weights, and what outputs lose; in a ranking of all units, and of each group's own."""
+        for criterion, scope in (("l1", "global"), ("fpgm", "local"), ("lamp", "global"), ("hessian", "local")):
+            check_pass(self.model(name), PruneChannels(ratio=0.4, criterion=criterion, scope=scope, multiple=1))
 
     @each_architecture
     def test_a_unit_that_stays_is_seen(self, name: str) -> None:

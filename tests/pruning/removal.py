@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+import pytest
 
 import irc
 from irc.analysis.channels import Channels, Group, Unit, trace_channels
@@ -16,7 +17,11 @@ from irc.analysis.cost import cost
 from irc.backends.onnx.save import save_graph
 from irc.execution import Executable
 from irc.graph import Graph
-from irc.passes.channels.remove import remove_channels
+from irc.passes.channels.budget import possible
+from irc.passes.channels.remove import Plan, remove_channels
+from irc.passes.channels.select import Candidate
+from irc.passes.context import plain_context
+from irc.passes.prune_channels import PruneChannels
 from irc.types import Array
 from irc.verify import verify
 from tests.pruning.masked import random_inputs, run_masked
@@ -99,6 +104,25 @@ def check_masked(model: Traced, units: list[Unit]) -> tuple[Graph, dict[str, Arr
     made = run(pruned, model.inputs)
     assert error(made, run_masked(model.graph, model.channels, keep, model.inputs)) < TOLERANCE
     return pruned, made
+
+
+def check_pass(model: Traced, step: PruneChannels) -> None:
+    """Let the pass choose by its criterion, and hold what it leaves against the masked original."""
+    plans: list[Plan] = []
+
+    def note(channels: Channels, held: Sequence[Candidate]) -> tuple[Plan, dict[int, str]]:
+        plan, given_up = possible(channels, held)
+        plans.append(plan)
+        return plan, given_up
+
+    pruned = model.graph.copy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("irc.passes.prune_channels.possible", note)
+        step.run(pruned, plain_context(pruned, calibration=[model.inputs]))
+    keep = plans[-1].keep
+    assert not keep.all()
+    wanted = run_masked(model.graph, model.channels, keep, model.inputs)
+    assert error(run(pruned, model.inputs), wanted) < TOLERANCE
 
 
 def jump(model: Traced, units: list[Unit], made: dict[str, Array], *, tries: int = 12) -> float:
