@@ -52,11 +52,8 @@ def round_rows(
     moment = moment.double()
     if not bool(torch.isfinite(moment).all()):
         raise ValueError("the second moments are not finite")
-    diagonal = moment.diagonal(dim1=1, dim2=2)
-    order = torch.argsort(diagonal.sum(0), descending=True, stable=True)
-    ridge = (damping * diagonal.mean(1, keepdim=True)).clamp_min(1e-12)
-    moment = moment[:, order][:, :, order] + torch.diag_embed(ridge.expand(groups, inner))
-    factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(moment)), upper=True)
+    order = torch.argsort(moment.diagonal(dim1=1, dim2=2).sum(0), descending=True, stable=True)
+    factor = _factor(moment, order, damping)
     left = rows.double()[:, :, order]
     codes = torch.zeros_like(left)
     pruned = None if zeros is None else zeros[:, :, order]
@@ -77,6 +74,14 @@ def round_rows(
             left[:, :, i + 1 : stop] -= error[:, :, None] * factor[:, None, i, i + 1 : stop]
         left[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
     return codes[:, :, torch.argsort(order)]
+
+
+def _factor(moment: torch.Tensor, order: torch.Tensor, damping: float) -> torch.Tensor:
+    """The upper Cholesky factor of the damped moment's inverse, shape (G, K, K), its inputs in that order."""
+    diagonal = moment.diagonal(dim1=1, dim2=2)
+    ridge = (damping * diagonal.mean(1, keepdim=True)).clamp_min(1e-12)
+    damped = moment[:, order][:, :, order] + torch.diag_embed(ridge.expand_as(diagonal))
+    return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
 
 
 class _Sums:

@@ -12,7 +12,7 @@ _LEAST_SHARING = 4  # elements of a centroid, on average
 
 def pruned(data: Array) -> Array | None:
     """Which elements have been pruned, bool; None if the zeros are so few that they are chance, or are all there is."""
-    if not _is_matrix(data):
+    if not _has_two_axes(data):
         return None
     zeros: Array = data == 0  # of either sign: W * M, as many tools prune, leaves both
     return zeros if LEAST_ZEROS <= zeros.mean() < 1 else None
@@ -20,7 +20,7 @@ def pruned(data: Array) -> Array | None:
 
 def clustered(data: Array) -> Array | None:
     """Which elements are one, as numbers from 0, int64; None if the weight is not clustered."""
-    if not _is_matrix(data):
+    if not _has_two_axes(data):
         return None
     for axis in (None, 0, 1):
         if not distinct_along(data, axis, sharing=_LEAST_SHARING):
@@ -34,6 +34,6 @@ def clustered(data: Array) -> Array | None:
     return None
 
 
-def _is_matrix(data: Array) -> bool:
-    """Whether it has two axes or more; biases and scales have no structure."""
+def _has_two_axes(data: Array) -> bool:
+    """Whether two axes or more are longer than 1; biases and scales have no structure."""
     return data.size > 0 and sum(size != 1 for size in data.shape) >= 2
