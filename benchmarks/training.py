@@ -82,8 +82,8 @@ RECIPES: dict[str, tuple[Pass, Pass]] = {
         ),
     ),
     "effnet_lite0": (
-        # chosen on crops of a third seed: the criterion by SQNR (by agreement, taylor is ahead: 0.70 to 0.65), though it
-        # was first seen on the crops that are reported; optimizer, rate and statistics by 24 steps each
+        # Chosen on crops of a third seed: the criterion by SQNR (by agreement taylor is ahead, 0.70 to 0.65; it was
+        # first compared on the crops that are reported); optimizer, rate and statistics by 24 steps each.
         PruneChannels(macs=0.8, criterion="hessian"),
         Distill(
             data=crops,

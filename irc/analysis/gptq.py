@@ -81,7 +81,8 @@ def _factor(moment: torch.Tensor, order: torch.Tensor, damping: float) -> torch.
     diagonal = moment.diagonal(dim1=1, dim2=2)
     ridge = (damping * diagonal.mean(1, keepdim=True)).clamp_min(1e-12)
     damped = moment[:, order][:, :, order] + torch.diag_embed(ridge.expand_as(diagonal))
-    return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    factor: torch.Tensor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    return factor
 
 
 class _Sums:
